@@ -1,0 +1,1 @@
+"""The core: from a question to typed events. Knows no framework, vendor or database."""

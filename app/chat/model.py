@@ -1,0 +1,125 @@
+"""The values that travel through the core; the words are those of the design's §1."""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+Vector: TypeAlias = Sequence[float]
+CacheMode = Literal["use", "refresh", "off"]
+MAX_MESSAGE_CHARS = 8000
+
+
+class QueryComplexity(enum.StrEnum):
+    """How much context and answer a question deserves."""
+
+    TRIVIAL = "trivial"
+    SIMPLE = "simple"
+    MEDIUM = "medium"
+    COMPLEX = "complex"
+    COMPREHENSIVE = "comprehensive"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """On whose behalf something is done. Part of every query and every cache key."""
+
+    tenant_id: int
+    subject: str = "owner"
+    role: Literal["owner", "admin", "member"] = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A configured bot. `provider` "auto" means whatever the operator's environment offers."""
+
+    id: int
+    name: str
+    system_prompt: str
+    provider: str
+    model: str | None
+    portfolio_id: int | None
+    top_k: int
+    max_tokens: int
+    temperature: float
+    version: int
+    cache_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """A named collection of documents; every content change raises `version`."""
+
+    id: int
+    name: str
+    version: int
+    cache_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What came in, already checked for shape (`app.chat.question.check_message`)."""
+
+    agent: int | str
+    message: str
+    portfolio_id: int | None = None
+    conversation_id: UUID | None = None
+    language: str | None = None
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    cache: CacheMode = "use"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk as retrieved for one question.
+
+    `text` is exactly the document's characters `start:end` (code points). `score` is the fused
+    score, comparable within one answer only; `similarity` the cosine to the question where the
+    vector source found it; `sources` each source's rank, from 1.
+    """
+
+    number: int
+    chunk_id: int
+    document_id: int
+    title: str
+    uri: str | None
+    text: str
+    start: int
+    end: int
+    score: float
+    sources: Mapping[str, int] = field(default_factory=dict)
+    similarity: float | None = None
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a statement of the answer comes from; `quote` is the document's text `start:end`."""
+
+    number: int
+    document_id: int
+    chunk_id: int
+    title: str
+    uri: str | None
+    quote: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One row of a conversation as a provider sees it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them, or as estimated where it did not."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: bool = False

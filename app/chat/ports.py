@@ -1,0 +1,185 @@
+"""What the core asks of the outside. Adapters live in stores, providers, encoder, retrieval."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from app.chat.model import (
+    Agent,
+    ChatMessage,
+    Citation,
+    Passage,
+    Portfolio,
+    QueryComplexity,
+    Question,
+    Scope,
+    Usage,
+    Vector,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything a question needs to know from Postgres, read in one round trip.
+
+    `history` is oldest first. `tenant_epoch` rises when the tenant's caches are invalidated.
+    """
+
+    agent: Agent
+    portfolio: Portfolio | None
+    history: Sequence[ChatMessage]
+    tenant_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question with its answer, stored in one transaction.
+
+    `status` is "complete", "interrupted" or "error"; `new_conversation` creates the row.
+    """
+
+    run_id: UUID
+    conversation_id: UUID
+    new_conversation: bool
+    question_id: UUID
+    message_id: UUID
+    agent_id: int
+    question: str
+    answer: str
+    citations: Sequence[Citation]
+    status: str
+    cached: bool
+    language: str
+    complexity: QueryComplexity
+    finish_reason: str | None
+    error_code: str | None
+    usage: Usage
+    timings_ms: Mapping[str, float]
+    degraded: Sequence[str]
+
+
+class Conversations(Protocol):
+    """The source of truth for agents, versions and history on the question path."""
+
+    async def load(self, scope: Scope, question: Question) -> Loaded:
+        """Agent, portfolio, versions and recent history; NotFound for unknown or foreign ids."""
+        ...
+
+    async def store_turn(self, scope: Scope, turn: Turn) -> None:
+        """Store both messages, the citations and the run in one transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalRequest:
+    """What to look for, in one portfolio. `sources` None means all that are switched on."""
+
+    query: str
+    portfolio_id: int
+    top_k: int
+    language: str
+    complexity: QueryComplexity = QueryComplexity.MEDIUM
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    sources: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Passages numbered from 1, best first; per-stage times; names of what failed."""
+
+    passages: Sequence[Passage]
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    degraded: Sequence[str] = ()
+
+
+class Retriever(Protocol):
+    """Finds passages. A failing source never fails the call; it is named in `degraded`."""
+
+    async def retrieve(self, scope: Scope, request: RetrievalRequest) -> Retrieval: ...
+
+
+class Encoder(Protocol):
+    """Turns text into vectors of `dimension`, normalised to length 1.
+
+    `name` identifies model and revision; vectors of two names never meet.
+    Raises EncoderUnavailable.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    async def embed_query(self, text: str) -> Vector: ...
+
+    async def embed_documents(self, texts: Sequence[str]) -> Sequence[Vector]: ...
+
+
+class Cache(Protocol):
+    """A byte cache that may be lost at any moment: every failure is a miss, never an error.
+
+    `tags` name what an entry belongs to ("tenant:1", "agent:1:2", "portfolio:1:3"), so that
+    `drop` can free it early and count what it freed.
+    """
+
+    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]: ...
+
+    async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None: ...
+
+    async def drop(self, tag: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a provider is given. `messages` is complete for a language model; the extractive
+    provider reads `question`, `passages` and `language` instead."""
+
+    messages: Sequence[ChatMessage]
+    question: str
+    passages: Sequence[Passage]
+    language: str
+    complexity: QueryComplexity
+    max_tokens: int
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The last item of a provider's stream: why it ended, as the provider said, and its usage."""
+
+    reason: str
+    usage: Usage | None = None
+
+
+class Provider(Protocol):
+    """A language model. `name`/`model` identify it in cache keys and usage.
+
+    `uses_history` is False where earlier turns cannot change the answer.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def uses_history(self) -> bool: ...
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+        """Yield non-empty text deltas, then exactly one Finish.
+
+        Raises a ProviderError; a stream that ends without the provider's own finish raises
+        ProviderTruncated. `aclose()` closes the upstream call.
+        """
+        ...
+
+
+class Providers(Protocol):
+    """Resolves an agent to the provider that answers for it."""
+
+    def for_agent(self, agent: Agent) -> Provider:
+        """The provider; InvalidInput when the agent names one that is not configured."""
+        ...

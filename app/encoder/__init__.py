@@ -1,0 +1,1 @@
+"""The encoding service and its client."""

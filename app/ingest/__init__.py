@@ -1,0 +1,1 @@
+"""From bytes to indexed documents: parse, chunk, embed, store."""

@@ -1,0 +1,1 @@
+"""LLM vendors behind one port: openai, mistral, extractive."""

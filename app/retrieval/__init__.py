@@ -1,0 +1,1 @@
+"""Retrieval sources side by side, their deadlines, and fusion."""

@@ -1,0 +1,159 @@
+"""The only reader of the environment. Every tunable is named here, with its unit and its reason.
+
+Variables are `CITESTREAM_…`, nested with `__` (`CITESTREAM_CACHE__ANSWER_TTL_SECONDS`); those that
+the whole world already sets (`PORT`, `OPENAI_API_KEY`, …) keep their names. An unknown
+`CITESTREAM_…` variable is refused, because a switch with a typo is a switch that does nothing.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "CITESTREAM_"
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong; the message names the variable and what it takes."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Features(Section):
+    """Whole capabilities on or off, and each retrieval source by name."""
+
+    streaming: bool = True
+    answer_cache: bool = True
+    dynamic_context: bool = True  # off: the agent's own top_k and max_tokens for every question
+    vector: bool = True
+    keyword: bool = True
+
+
+class CacheSettings(Section):
+    answer_ttl_seconds: int = Field(3600, ge=1)
+    passages_ttl_seconds: int = Field(1800, ge=1)
+    # A Redis slower than this is worse than none: the request goes on without it.
+    timeout_seconds: float = Field(0.2, gt=0)
+    # How long the breaker stays open before one request probes again (recovery within 2 s).
+    retry_after_seconds: float = Field(1.0, gt=0)
+
+
+class RetrievalSettings(Section):
+    source_deadline_seconds: float = Field(2.0, gt=0)
+    # Below this many chunks an exact scan is faster than HNSW and has recall 1 (design §6).
+    exact_below_chunks: int = Field(1000, ge=0)
+    hnsw_ef_search: int = Field(100, ge=10, le=1000)
+    max_top_k: int = Field(100, ge=1)
+
+
+class IngestSettings(Section):
+    max_document_bytes: int = Field(10 * 1024 * 1024, ge=1)
+    max_request_bytes: int = Field(32 * 1024 * 1024, ge=1)
+    chunk_chars: int = Field(900, ge=100)  # MiniLM reads 256 word pieces, about 1,000 characters
+
+
+class ProviderTimeouts(Section):
+    connect_seconds: float = Field(2.0, gt=0)
+    first_token_seconds: float = Field(20.0, gt=0)
+    between_tokens_seconds: float = Field(20.0, gt=0)
+    total_seconds: float = Field(120.0, gt=0)
+
+
+class DatabaseSettings(Section):
+    pool_size: int = Field(10, ge=1)
+    timeout_seconds: float = Field(5.0, gt=0)
+
+
+class EncoderSettings(Section):
+    url: str | None = None
+    api_key: SecretStr | None = None
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    timeout_seconds: float = Field(10.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """Everything configurable. `Settings()` reads the environment; tests pass values."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    data: Path = Path(".citestream")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
+    workers: int = Field(1, ge=1)
+    log_level: str = "info"
+    drain_seconds: float = Field(10.0, ge=0)
+    # How much of the conversation a language model is given, in estimated tokens.
+    history_tokens: int = Field(1500, ge=0)
+
+    database_url: str | None = Field(None, validation_alias="DATABASE_URL")
+    database_owner_url: str | None = Field(None, validation_alias="DATABASE_OWNER_URL")
+    redis_url: str | None = Field(None, validation_alias="REDIS_URL")
+
+    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
+    openai_model: str = Field("gpt-4o-mini", validation_alias="OPENAI_MODEL")
+    mistral_api_key: SecretStr | None = Field(None, validation_alias="MISTRAL_API_KEY")
+    mistral_server_url: str | None = Field(None, validation_alias="MISTRAL_SERVER_URL")
+    mistral_model: str = Field("mistral-small-latest", validation_alias="MISTRAL_MODEL")
+
+    device: str = Field("auto", validation_alias="RAG_DEVICE", pattern="^(auto|cpu|cuda)$")
+    cpu_threads: int = Field(0, ge=0, validation_alias="RAG_CPU_THREADS")  # 0: torch's own choice
+
+    features: Features = Features()
+    cache: CacheSettings = CacheSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    ingest: IngestSettings = IngestSettings()
+    provider: ProviderTimeouts = ProviderTimeouts()
+    database: DatabaseSettings = DatabaseSettings()
+    encoder: EncoderSettings = EncoderSettings()
+
+    def __init__(self, **values: Any) -> None:
+        refuse_unknown(os.environ)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(describe(error)) from None
+
+    @property
+    def loopback_only(self) -> bool:
+        """True where only this machine can connect, so a request needs no credential."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def refuse_unknown(environment: Mapping[str, str]) -> None:
+    """Raise ConfigurationError for `CITESTREAM_…` variables that no setting reads."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in sorted(environment):
+        name = variable.upper()
+        if name.startswith(PREFIX) and name.partition("__")[0] not in known:
+            raise ConfigurationError(
+                f"{variable} is not a setting; known are {', '.join(sorted(known))}."
+            )
+
+
+def describe(error: ValidationError) -> str:
+    """One sentence a wrong setting, naming the variable; never its value."""
+    sentences = []
+    for detail in error.errors():
+        path = [str(part) for part in detail["loc"]]
+        name = path[0] if path[0].isupper() else PREFIX + "__".join(path).upper()
+        sentences.append(f"{name}: {detail['msg']}.")
+    return " ".join(sentences)

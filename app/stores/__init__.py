@@ -1,0 +1,1 @@
+"""Postgres and Redis adapters, each beside its SQL."""
