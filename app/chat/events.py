@@ -1,4 +1,4 @@
-"""The typed events of one answer; the stream endpoint encodes them, the sync endpoint folds them."""
+"""The typed events of one answer: the stream endpoint encodes them, the sync one folds them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

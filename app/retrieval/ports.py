@@ -1,0 +1,63 @@
+"""What a retrieval source is, and what it asks of the passage store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.chat.model import Scope, Vector
+from app.chat.ports import RetrievalRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk as one source found it. `score` is comparable within that source only; for the
+    vector source it is the cosine to the question, in [-1, 1]."""
+
+    chunk_id: int
+    document_id: int
+    title: str
+    uri: str | None
+    text: str
+    start: int
+    end: int
+    language: str
+    score: float
+
+
+class Source(Protocol):
+    """One way to retrieve. Raises AppError when it cannot; the collector owns its deadline."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def search(self, scope: Scope, request: RetrievalRequest) -> Sequence[Hit]:
+        """At most `request.top_k` hits, best first."""
+        ...
+
+
+class PassageStore(Protocol):
+    async def vector_search(
+        self,
+        scope: Scope,
+        portfolio_id: int,
+        encoder: str,
+        vector: Vector,
+        limit: int,
+        filters: Mapping[str, Any],
+    ) -> Sequence[Hit]:
+        """The `min(limit, matching)` chunks nearest by cosine, in one round trip: exact below
+        the crossover, HNSW above it, exact again where HNSW came back short. `filters` are
+        equalities on the documents' metadata."""
+        ...
+
+    async def keyword_search(
+        self,
+        scope: Scope,
+        portfolio_id: int,
+        query: str,
+        language: str,
+        limit: int,
+        filters: Mapping[str, Any],
+    ) -> Sequence[Hit]:
+        """Chunks that share at least one term with the query, best first."""
+        ...
