@@ -92,7 +92,6 @@ class Settings(BaseSettings):
     data: Path = Path(".citestream")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
-    workers: int = Field(1, ge=1)
     log_level: str = "info"
     drain_seconds: float = Field(10.0, ge=0)
     # How much of the conversation a language model is given, in estimated tokens.

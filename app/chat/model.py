@@ -9,6 +9,8 @@ from uuid import UUID
 Vector: TypeAlias = Sequence[float]
 CacheMode = Literal["use", "refresh", "off"]
 MAX_MESSAGE_CHARS = 8000
+# A token event stays under 16 KB: at most four bytes a character, and room for the frame.
+MAX_EVENT_CHARS = 4000
 
 
 class QueryComplexity(enum.StrEnum):

@@ -1,0 +1,159 @@
+"""Every error as RFC 9457 `application/problem+json`, with a stable `code` and a request id."""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from app.api.jsonbytes import dumps
+from app.errors import AppError
+
+MEDIA_TYPE = "application/problem+json"
+# A wrong request is explained, not mirrored: so many errors and characters of a field's name.
+MAX_ERRORS = 20
+MAX_FIELD_CHARS = 100
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# Codes of the errors that the router raises itself.
+ROUTING_CODES = {404: "not_found", 405: "method_not_allowed"}
+ROUTING_DETAILS = {
+    404: "There is nothing at this address; /openapi.json lists the calls.",
+    405: "This address does not take this method; see the Allow header.",
+}
+# Pydantic's sentences speak of Python; these speak of the request.
+SENTENCES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of this request",
+    "model_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
+    "uuid_parsing": "must be a UUID",
+    "uuid_type": "must be a UUID",
+    "int_parsing": "must be an integer",
+    "int_type": "must be an integer",
+    "bool_parsing": "must be true or false",
+}
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "retryable": {"type": "boolean"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
+    for status, description in (("4XX", "What is wrong with the request"), ("5XX", "Try again"))
+}
+
+
+def problem(
+    request_id: str,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    retryable: bool = False,
+    retry_after: float | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """One problem document; `members` are its extensions. 503 always says when to come back."""
+    body = {
+        "type": f"urn:citestream:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "retryable": retryable,
+        "request_id": request_id,
+        **members,
+    }
+    extra = dict(headers or {})
+    if retry_after is None and status == HTTPStatus.SERVICE_UNAVAILABLE:
+        retry_after = 1
+    if retry_after is not None:
+        extra["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    return Response(dumps(body), status, extra, MEDIA_TYPE)
+
+
+def internal_error(request_id: str) -> Response:
+    """What a caller is told of a bug: nothing but where to look."""
+    error = AppError()
+    return problem(request_id, error.status, error.code, error.message)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error that a route or the router raises with a problem."""
+    app.exception_handler(AppError)(_app_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_exception)
+
+
+async def _app_error(request: Request, error: AppError) -> Response:
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # The cause's class is enough to find it; its text may hold what a log must not.
+        cause = type(error.__cause__).__name__ if error.__cause__ else None
+        log.warning("request failed", code=error.code, cause=cause)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
+    return problem(
+        request.state.request_id,
+        error.status,
+        error.code,
+        error.message,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        headers=headers,
+    )
+
+
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    errors = [
+        {"field": _field(found["loc"]), "message": _message(found)}
+        for found in error.errors()[:MAX_ERRORS]
+    ]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors) + "."
+    return problem(request.state.request_id, 422, "invalid_input", detail, errors=errors)
+
+
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    return problem(
+        request.state.request_id,
+        error.status_code,
+        ROUTING_CODES.get(error.status_code, "http_error"),
+        ROUTING_DETAILS.get(error.status_code, error.detail),
+        headers=error.headers,
+    )
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """`("body", "documents", 0, "title")` as `documents[0].title`; the body itself as `body`."""
+    name = ""
+    for part in location[1:]:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
+    return name[:MAX_FIELD_CHARS] or str(location[0])
+
+
+def _message(found: Mapping[str, Any]) -> str:
+    sentence = SENTENCES.get(found["type"], found["msg"])
+    return str(sentence).removeprefix("Input ").rstrip(".")

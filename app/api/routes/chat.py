@@ -1,0 +1,92 @@
+"""Questions to an agent: the whole answer, or the same answer as it is being written."""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
+
+from app.api.auth import Member
+from app.api.body import json_body
+from app.api.departure import while_connected
+from app.api.jsonbytes import Json
+from app.api.params import Id
+from app.api.schemas import ChatBody, request_body
+from app.api.services import services_of
+from app.api.shapes import AnswerJson
+from app.api.sse import EventStream, Numbered
+from app.api.wire import answer_json
+from app.chat.events import Failed
+from app.chat.model import Scope
+from app.chat.runs import Run
+from app.errors import AppError, FeatureDisabled
+
+NOT_A_TOKEN = re.compile(r"[^A-Za-z0-9_.-]")
+
+router = APIRouter(prefix="/api/agents/{agent_id}/chat", tags=["chat"])
+BODY = request_body(ChatBody)
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events", "content": {"text/event-stream": {}}}
+}
+
+
+@router.post("", openapi_extra=BODY, responses={200: {"model": AnswerJson}})
+async def chat(
+    request: Request,
+    agent_id: Id,
+    caller: Member,
+    body: Annotated[ChatBody, Depends(json_body(ChatBody))],
+) -> Json:
+    """Answer a question whole, with its citations."""
+    run = await _start(request, caller, agent_id, body)
+    answer = await while_connected(request.receive, run.answer())
+    return Json(answer_json(answer), headers=server_timing(answer.done.timings_ms))
+
+
+@router.post("/stream", openapi_extra=BODY, responses=EVENTS, response_class=StreamingResponse)
+async def chat_stream(
+    request: Request,
+    agent_id: Id,
+    caller: Member,
+    body: Annotated[ChatBody, Depends(json_body(ChatBody))],
+) -> EventStream:
+    """Answer a question as server-sent events: start, sources, token…, done or error."""
+    if not services_of(request).streaming:
+        raise FeatureDisabled("Streaming is switched off on this server; use /chat.")
+    run = await _start(request, caller, agent_id, body)
+    events = run.follow()
+    first = await while_connected(request.receive, first_event(events))
+    return EventStream(events, first)
+
+
+async def first_event(events: AsyncGenerator[Numbered, None]) -> Numbered | None:
+    """The next event, taken before the response begins, or None where nothing follows.
+
+    A run that failed before anything else raises its error: it is then an HTTP status.
+    """
+    first = await anext(events, None)
+    if first is not None and first[0] == 1 and isinstance(first[1], Failed):
+        await events.aclose()
+        raise failure(first[1])
+    return first
+
+
+def failure(failed: Failed) -> AppError:
+    """The error that an `error` event stands for."""
+    error = AppError(failed.message)
+    error.code, error.status, error.retryable = failed.code, failed.status, failed.retryable
+    return error
+
+
+def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
+    """The stages' times as the `Server-Timing` header, which browsers show."""
+    stages = (f"{NOT_A_TOKEN.sub('_', name)};dur={ms:.2f}" for name, ms in timings_ms.items())
+    value = ", ".join(stages)
+    return {"Server-Timing": value} if value else {}
+
+
+async def _start(request: Request, caller: Scope, agent_id: int, body: ChatBody) -> Run:
+    return await services_of(request).engine.start(
+        caller, body.question(agent_id), grace_seconds=body.grace_seconds
+    )

@@ -1,0 +1,43 @@
+"""Liveness and readiness, without a credential."""
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.api.jsonbytes import Json
+from app.api.problems import problem
+from app.api.services import services_of
+from app.api.shapes import ReadinessJson, StatusJson
+from app.errors import Unavailable
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", responses={200: {"model": StatusJson}})
+async def healthz() -> Json:
+    """The process is alive."""
+    return Json({"status": "ok"})
+
+
+@router.get("/readyz", responses={200: {"model": ReadinessJson}})
+async def readyz(request: Request) -> Response:
+    """The service can answer, each dependency's state; 503 where a required one is down."""
+    dependencies = await services_of(request).readiness()
+    status = worst(dependencies)
+    if status != "down":
+        return Json({"status": status, "dependencies": dict(dependencies)})
+    return problem(
+        request.state.request_id,
+        Unavailable.status,
+        Unavailable.code,
+        "A dependency that answers need is down; see `dependencies`.",
+        retryable=True,
+        dependencies=dict(dependencies),
+    )
+
+
+def worst(dependencies: Mapping[str, str]) -> str:
+    """Of "ok", "degraded" and "down", the worst state there is."""
+    states = {state.partition(":")[0] for state in dependencies.values()}
+    return next((state for state in ("down", "degraded") if state in states), "ok")

@@ -1,0 +1,55 @@
+"""Runs: attaching to one, stopping one."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from app.api.auth import Member
+from app.api.departure import while_connected
+from app.api.jsonbytes import Json
+from app.api.routes.chat import EVENTS, first_event
+from app.api.services import services_of
+from app.api.shapes import StatusJson
+from app.api.sse import EventStream
+
+EventId = Annotated[int, Query(ge=0, le=2**31)]
+
+router = APIRouter(prefix="/api/runs/{run_id}", tags=["chat"])
+
+
+@router.get(
+    "/events",
+    responses={**EVENTS, 204: {"description": "The run is over and nothing follows"}},
+    response_class=StreamingResponse,
+)
+async def events(
+    request: Request,
+    run_id: UUID,
+    caller: Member,
+    after: EventId = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, le=2**31)] = None,
+) -> Response:
+    """Follow a run from its start, or after `Last-Event-ID` (or `?after=`)."""
+    run = services_of(request).engine.runs.get(caller, run_id)
+    position = after if last_event_id is None else last_event_id
+    following = run.follow(position)
+    if position > 0 and not run.finished:
+        return EventStream(following)  # the next event may take its time; the reader should not
+    first = await while_connected(request.receive, first_event(following))
+    return Response(status_code=204) if first is None else EventStream(following, first)
+
+
+@router.post(
+    "/cancel",
+    status_code=202,
+    responses={200: {"model": StatusJson, "description": "The run was over already"}},
+)
+async def cancel(request: Request, run_id: UUID, caller: Member) -> Json:
+    """Stop a run. What there is of the answer is kept, marked interrupted."""
+    run = services_of(request).engine.runs.get(caller, run_id)
+    if run.finished:
+        return Json({"status": "finished"})
+    run.cancel()
+    return Json({"status": "cancelling"}, status_code=202)

@@ -1,0 +1,212 @@
+"""The bodies that the API takes. Unknown fields are refused: a field with a typo does nothing."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic_core import PydanticCustomError
+
+from app.chat.language import normalise_language
+from app.chat.model import CacheMode, QueryComplexity, Question
+from app.chat.normalise import check_message, check_text
+from app.chat.ports import RetrievalRequest
+from app.errors import InvalidInput
+from app.ingest.ports import NewDocument
+
+MAX_DOCUMENTS = 1000
+DEFAULT_TOP_K = 8
+# An agent's ceilings: the complexity of a question stays below them, so these allow every level.
+AGENT_TOP_K = 15
+AGENT_MAX_TOKENS = 6000
+
+Value = TypeVar("Value")
+
+
+def _checked(check: Callable[[Value], object]) -> AfterValidator:
+    """A domain check as a pydantic validator, its sentence kept as the field's error."""
+
+    def validate(value: Value) -> Value:
+        try:
+            check(value)
+        except InvalidInput as error:
+            raise PydanticCustomError("refused", "{reason}", {"reason": error.message}) from None
+        return value
+
+    return AfterValidator(validate)
+
+
+def _text(field: str, max_chars: int, *, may_be_blank: bool = False) -> AfterValidator:
+    def check(value: str) -> object:
+        return check_text(value, field, max_chars, may_be_blank=may_be_blank)
+
+    return _checked(check)
+
+
+def _check_language(value: str) -> None:
+    if normalise_language(value) is None:
+        raise InvalidInput("The field `language` must be a language code such as en or es.")
+
+
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Boolean = Annotated[bool, Strict()]
+Message = Annotated[
+    str,
+    _checked(check_message),
+    Field(description="1 to 8,000 characters.", json_schema_extra={"maxLength": 8000}),
+]
+Name = Annotated[str, _text("name", 100), Field(json_schema_extra={"maxLength": 100})]
+Description = Annotated[str, _text("description", 2000, may_be_blank=True)]
+FilterKey = Annotated[str, Field(min_length=1, max_length=100)]
+FilterText = Annotated[str, Field(max_length=1000)]
+Filters = Annotated[
+    dict[FilterKey, FilterText | Boolean | Integer | Number | None],
+    Field(max_length=20, description="Equalities on the documents' metadata."),
+]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class ChatBody(Body):
+    """One question to an agent."""
+
+    message: Message
+    portfolio_id: Integer | None = None
+    conversation_id: UUID | None = None
+    language: Annotated[str, _checked(_check_language)] | None = None
+    grace_seconds: Annotated[Number, Field(ge=0, le=600)] = 0.0
+    filters: Filters = Field(default_factory=dict)
+    cache: CacheMode = "use"
+
+    def question(self, agent_id: int) -> Question:
+        return Question(
+            agent=agent_id,
+            message=self.message,
+            portfolio_id=self.portfolio_id,
+            conversation_id=self.conversation_id,
+            language=normalise_language(self.language) if self.language else None,
+            filters=self.filters,
+            cache=self.cache,
+        )
+
+
+class RetrieveBody(Body):
+    """A search in one portfolio."""
+
+    query: Message
+    portfolio_id: Integer
+    top_k: Annotated[Integer, Field(ge=1)] = DEFAULT_TOP_K
+    filters: Filters = Field(default_factory=dict)
+    sources: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=50)]],
+            Field(min_length=1, max_length=10),
+        ]
+        | None
+    ) = None
+
+    def request(self, language: str) -> RetrievalRequest:
+        return RetrievalRequest(
+            query=self.query,
+            portfolio_id=self.portfolio_id,
+            top_k=self.top_k,
+            language=language,
+            complexity=QueryComplexity.MEDIUM,
+            filters=self.filters,
+            sources=self.sources,
+        )
+
+
+class AgentChange(Body):
+    """The fields of an agent; those that are given are set."""
+
+    name: Name = ""
+    description: Description = ""
+    system_prompt: Annotated[str, _text("system_prompt", 20_000, may_be_blank=True)] = ""
+    provider: Literal["auto", "openai", "mistral", "extractive"] = "auto"
+    model: Annotated[str, _text("model", 200)] | None = None
+    portfolio_id: Integer | None = None
+    top_k: Annotated[Integer, Field(ge=1)] = AGENT_TOP_K
+    max_tokens: Annotated[Integer, Field(ge=1, le=32_000)] = AGENT_MAX_TOKENS
+    temperature: Annotated[Number, Field(ge=0, le=2)] = 0.2
+
+    def given(self) -> dict[str, Any]:
+        """What the caller sent. Raises InvalidInput for nothing."""
+        return _given(self)
+
+
+class AgentBody(AgentChange):
+    """A new agent."""
+
+    name: Name
+
+
+class PortfolioChange(Body):
+    """The fields of a portfolio; those that are given are set."""
+
+    name: Name = ""
+    description: Description = ""
+
+    def given(self) -> dict[str, Any]:
+        """What the caller sent. Raises InvalidInput for nothing."""
+        return _given(self)
+
+
+class PortfolioBody(PortfolioChange):
+    """A new portfolio."""
+
+    name: Name
+
+
+class DocumentBody(Body):
+    """A text; its contents are checked where every document's are. With a `uri`, a later text of
+    the same uri replaces it."""
+
+    title: str
+    text: str
+    uri: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def document(self) -> NewDocument:
+        return NewDocument(self.title, self.text, self.uri, self.metadata)
+
+
+class DocumentsBody(Body):
+    """Texts to add to a portfolio."""
+
+    documents: Annotated[list[DocumentBody], Field(min_length=1, max_length=MAX_DOCUMENTS)]
+
+
+def _given(body: BaseModel) -> dict[str, Any]:
+    given = body.model_dump(exclude_unset=True)
+    if not given:
+        raise InvalidInput("Send at least one field to change.")
+    return given
+
+
+def request_body(*models: type[BaseModel], files: bool = False) -> dict[str, Any]:
+    """The OpenAPI description of a body that a route reads itself."""
+    content: dict[str, Any] = {}
+    for model in models:
+        schema = model.model_json_schema()
+        content["application/json"] = {"schema": _inlined(schema, schema.pop("$defs", {}))}
+    if files:
+        file = {"type": "array", "items": {"type": "string", "format": "binary"}}
+        content["multipart/form-data"] = {
+            "schema": {"type": "object", "properties": {"files": file}}
+        }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with its `#/$defs/…` replaced: inside OpenAPI they would point nowhere."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inlined(part, definitions) for key, part in schema.items()}

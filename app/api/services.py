@@ -1,0 +1,45 @@
+"""Everything the HTTP layer works with, built once by the composition root."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from fastapi import Request
+
+from app.chat.administration import Agents, Credentials, History, Invalidation, Portfolios
+from app.chat.engine import Engine
+from app.chat.ports import Cache, Providers, Retriever
+from app.ingest.ingestor import Ingestor
+from app.ingest.ports import Documents
+
+
+@dataclass(frozen=True)
+class Services:
+    """The ports behind the routes, and what the operator has decided about them.
+
+    `anonymous_owner`: a request from this machine without a credential is the default tenant's
+    owner. `readiness` gives each dependency's state: "ok", "degraded: …" (answers are still
+    given) or "down: …" (they are not).
+    """
+
+    engine: Engine
+    agents: Agents
+    portfolios: Portfolios
+    history: History
+    documents: Documents
+    ingestor: Ingestor
+    retriever: Retriever
+    invalidation: Invalidation
+    cache: Cache
+    credentials: Credentials
+    providers: Providers
+    anonymous_owner: bool
+    streaming: bool
+    max_request_bytes: int
+    max_top_k: int
+    readiness: Callable[[], Awaitable[Mapping[str, str]]]
+
+
+def services_of(request: Request) -> Services:
+    """The Services that the lifespan put on the application."""
+    return cast(Services, request.app.state.services)

@@ -1,0 +1,82 @@
+"""What a cached answer's key is made of, and what an entry holds. Pure.
+
+A key contains everything the answer depends on: scope, versions, epochs, encoder, provider,
+limits, filters, language, message and the history given to the model. Nothing stale can be found
+because a change of any of these makes another key; nothing foreign because the tenant is in it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import orjson
+
+from app.chat.model import ChatMessage, Citation, Passage, Usage
+
+# Raised when the meaning of an entry changes, so that an upgrade never reads the old ones.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """A complete answer as it was streamed, without ids and timings."""
+
+    passages: Sequence[Passage]
+    pieces: Sequence[str]
+    citations: Sequence[Citation]
+    usage: Usage
+    finish_reason: str
+
+
+def digest(parts: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over the canonical JSON of named parts."""
+    return hashlib.sha256(orjson.dumps({**parts, "format": FORMAT}, option=_CANONICAL)).hexdigest()
+
+
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+
+def answer_key(parts: Mapping[str, Any]) -> str:
+    return f"agent:response:{digest(parts)}"
+
+
+def passages_key(parts: Mapping[str, Any]) -> str:
+    return f"rag:chunks:{digest(parts)}"
+
+
+def history_digest(history: Sequence[ChatMessage]) -> str | None:
+    """What of the conversation the answer depends on; None where it depends on none of it."""
+    return digest({"turns": [(m.role, m.content) for m in history]}) if history else None
+
+
+def pack_answer(answer: CachedAnswer) -> bytes:
+    """Replaying needs the passages' titles but not their text, which is most of the size."""
+    passages = [replace(passage, text="") for passage in answer.passages]
+    return orjson.dumps(asdict(replace(answer, passages=passages)))
+
+
+def unpack_answer(value: bytes) -> CachedAnswer | None:
+    """The entry, or None where it is not one (a damaged or foreign value is a miss)."""
+    try:
+        fields = orjson.loads(value)
+        return CachedAnswer(
+            passages=[Passage(**each) for each in fields["passages"]],
+            pieces=fields["pieces"],
+            citations=[Citation(**each) for each in fields["citations"]],
+            usage=Usage(**fields["usage"]),
+            finish_reason=fields["finish_reason"],
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def pack_passages(passages: Sequence[Passage]) -> bytes:
+    return orjson.dumps([asdict(passage) for passage in passages])
+
+
+def unpack_passages(value: bytes) -> list[Passage] | None:
+    try:
+        return [Passage(**each) for each in orjson.loads(value)]
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,153 @@
+"""The Python engine: what the HTTP layer, the CLI and a Python program ask questions through."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.chat.events import Answer, Event, Failed
+from app.chat.model import CacheMode, Question, Scope
+from app.chat.pipeline import Pipeline
+from app.chat.plan import Draft
+from app.chat.runs import Run, Runs
+from app.errors import AppError, Interrupted
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Answers questions. Every answer is a run; `ask` folds it, `stream` yields its events.
+
+    Without a `scope` the owner of the `default` tenant asks. Safe to share between tasks.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, runs: Runs, default_scope: Callable[[], Awaitable[Scope]]
+    ) -> None:
+        self.runs = runs
+        self._pipeline = pipeline
+        self._default_scope = default_scope
+
+    async def start(self, scope: Scope, question: Question, *, grace_seconds: float = 0.0) -> Run:
+        """Check and load the question, then produce its answer in a task of its own.
+
+        Raises AppError while nothing has been produced yet. A run that no reader follows any
+        more is cancelled after `grace_seconds`; what there is of the answer is kept.
+        """
+        draft = await self._pipeline.prepare(scope, question)
+        run = Run(draft.plan.ids.run, scope, grace_seconds)
+        self.runs.add(run)
+        run.started_by(asyncio.create_task(self._drive(run, draft), name=f"run {run.id}"))
+        return run
+
+    async def ask(
+        self,
+        message: str,
+        *,
+        agent: int | str = "default",
+        portfolio_id: int | None = None,
+        conversation_id: UUID | None = None,
+        language: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        cache: CacheMode = "use",
+        scope: Scope | None = None,
+    ) -> Answer:
+        """The whole answer. Raises AppError."""
+        question = Question(
+            agent, message, portfolio_id, conversation_id, language, filters or {}, cache
+        )
+        run = await self.start(scope or await self._default_scope(), question)
+        return await run.answer()
+
+    async def stream(
+        self,
+        message: str,
+        *,
+        agent: int | str = "default",
+        portfolio_id: int | None = None,
+        conversation_id: UUID | None = None,
+        language: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        cache: CacheMode = "use",
+        scope: Scope | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """The events of one answer; the last one is `Done` or `Failed`. Closing it cancels."""
+        question = Question(
+            agent, message, portfolio_id, conversation_id, language, filters or {}, cache
+        )
+        run = await self.start(scope or await self._default_scope(), question)
+        async with aclosing(run.follow()) as events:
+            async for _, event in events:
+                yield event
+
+    async def ask_many(
+        self,
+        messages: Sequence[str],
+        *,
+        max_concurrent: int = 10,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Answer | BaseException]:
+        """Answers in the order of the questions, at most `max_concurrent` at a time.
+
+        `options` are those of `ask`. The first failure is raised and stops the rest, unless
+        `return_exceptions` puts it in its place among the answers.
+        """
+        gate = asyncio.Semaphore(max_concurrent)
+
+        async def one(message: str) -> Answer | BaseException:
+            async with gate:
+                try:
+                    return await self.ask(message, **options)
+                except AppError as error:
+                    if return_exceptions:
+                        return error
+                    raise
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(message)) for message in messages]
+        except* AppError as errors:
+            raise errors.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def close(self) -> None:
+        """End every run; readers get their terminal event, partial answers are kept."""
+        await self.runs.close()
+
+    async def _drive(self, run: Run, draft: Draft) -> None:
+        """Produce into the run's log; whatever happens, exactly one terminal event ends it."""
+        error: AppError
+        try:
+            async with aclosing(self._pipeline.produce(draft)) as events:
+                async for event in events:
+                    run.append(event)
+            self.runs.finish(run)
+            return
+        except asyncio.CancelledError:
+            error = Interrupted()
+        except AppError as caught:
+            error = caught
+            log.warning("run failed", run_id=str(run.id), code=error.code, cause=cause(error))
+        except Exception:
+            error = AppError()
+            log.exception("run failed", run_id=str(run.id), code=error.code)
+        await self._keep(run, draft, error)
+        run.error = error
+        run.append(Failed(error.code, error.message, error.retryable, error.status))
+        self.runs.finish(run)
+
+    async def _keep(self, run: Run, draft: Draft, error: AppError) -> None:
+        status = "interrupted" if isinstance(error, Interrupted) else "error"
+        try:
+            await self._pipeline.keep_partial(draft, status, error.code)
+        except Exception:
+            log.exception("partial answer lost", run_id=str(run.id), code=error.code)
+
+
+def cause(error: AppError) -> str | None:
+    """The class of what lies beneath an error: enough to find it, nothing that could be secret."""
+    return type(error.__cause__).__name__ if error.__cause__ is not None else None

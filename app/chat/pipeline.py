@@ -1,0 +1,253 @@
+"""The one way of a question: decide, look up, retrieve, generate, store. Yields typed events.
+
+It never sees a `stream` flag, a web framework or a vendor. What fails raises; the run's driver
+(`app.chat.engine`) turns that into the terminal event and keeps the partial answer.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.chat.cache import (
+    CachedAnswer,
+    pack_answer,
+    pack_passages,
+    unpack_answer,
+    unpack_passages,
+)
+from app.chat.citations import CitationDecoder
+from app.chat.complexity import analyze_query_complexity, cap, should_skip_rag
+from app.chat.events import Event, Sources, Token
+from app.chat.language import detect_language
+from app.chat.model import MAX_EVENT_CHARS, Agent, ChatMessage, QueryComplexity, Question, Scope
+from app.chat.normalise import check_message
+from app.chat.plan import Draft, Ids, Plan
+from app.chat.ports import (
+    Cache,
+    Conversations,
+    Finish,
+    Prompt,
+    Provider,
+    Providers,
+    Retrieval,
+    Retriever,
+)
+from app.chat.prompt import build_messages, trim_history
+from app.chat.timing import Stopwatch
+
+# A cache look-up takes 0.3 ms. Waiting this long for it before retrieval starts saves the encoder
+# a query on every hit; a slow Redis then costs nothing more, because both run side by side.
+CACHE_HEAD_START_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decided for every question."""
+
+    answer_cache: bool = True
+    dynamic_context: bool = True
+    answer_ttl_seconds: int = 3600
+    passages_ttl_seconds: int = 1800
+    history_tokens: int = 1500
+    encoder: str = ""
+    sources: Sequence[str] = ()
+
+
+class Pipeline:
+    """Produces answers from ports; holds no state of its own between questions."""
+
+    def __init__(
+        self,
+        *,
+        conversations: Conversations,
+        retriever: Retriever,
+        cache: Cache,
+        providers: Providers,
+        policy: Policy,
+        clock: Callable[[], float],
+        new_id: Callable[[], UUID],
+        nonce: Callable[[], str],
+    ) -> None:
+        self._conversations = conversations
+        self._retriever = retriever
+        self._cache = cache
+        self._providers = providers
+        self._policy = policy
+        self._clock = clock
+        self._new_id = new_id
+        self._nonce = nonce
+
+    async def prepare(self, scope: Scope, question: Question) -> Draft:
+        """Check, load and decide; raises AppError before anything is produced."""
+        stopwatch = Stopwatch(self._clock)
+        check_message(question.message)
+        with stopwatch.stage("load"):
+            loaded = await self._conversations.load(scope, question)
+        with stopwatch.stage("analyze"):
+            provider = self._providers.for_agent(loaded.agent)
+            complexity, top_k, max_tokens = self._limits(question.message, loaded.agent)
+            plan = Plan(
+                scope=scope,
+                question=question,
+                ids=self._ids(question),
+                loaded=loaded,
+                provider=provider,
+                history=self._history(provider, loaded.history),
+                language=question.language or detect_language(question.message),
+                complexity=complexity,
+                top_k=top_k,
+                max_tokens=max_tokens,
+                encoder=self._policy.encoder,
+                switches=self._policy.sources,
+                use_cache=self._policy.answer_cache and question.cache == "use",
+                fill_cache=self._policy.answer_cache and question.cache != "off",
+            )
+        return Draft(plan, stopwatch)
+
+    async def produce(self, draft: Draft) -> AsyncGenerator[Event, None]:
+        """Yield the events of the answer to its `Done`; raises what stops it on the way."""
+        plan = draft.plan
+        yield plan.start()
+        answer = await self._find(draft)
+        yield Sources(draft.passages)
+        if answer is not None:
+            for piece in answer.pieces:
+                draft.pieces.append(piece)
+                yield Token(piece)
+        else:
+            async with aclosing(self._generate(draft)) as tokens:
+                async for token in tokens:
+                    yield token
+        turn = draft.turn("complete")
+        with draft.stopwatch.stage("persist"):
+            await asyncio.gather(
+                self._conversations.store_turn(plan.scope, turn), self._remember(draft)
+            )
+        yield draft.done()
+
+    async def keep_partial(self, draft: Draft, status: str, error_code: str) -> None:
+        """Store what there is of an answer that did not complete."""
+        await self._conversations.store_turn(draft.plan.scope, draft.turn(status, error_code))
+
+    def _limits(self, message: str, agent: Agent) -> tuple[QueryComplexity, int, int]:
+        complexity, *_ = analyze_query_complexity(message)
+        if self._policy.dynamic_context or should_skip_rag(complexity):
+            return complexity, *cap(complexity, agent.top_k, agent.max_tokens)
+        return complexity, agent.top_k, agent.max_tokens
+
+    def _ids(self, question: Question) -> Ids:
+        new = self._new_id
+        return Ids(new(), question.conversation_id or new(), new(), new())
+
+    def _history(self, provider: Provider, history: Sequence[ChatMessage]) -> list[ChatMessage]:
+        return trim_history(history, self._policy.history_tokens) if provider.uses_history else []
+
+    async def _find(self, draft: Draft) -> CachedAnswer | None:
+        """The cached answer, or None with the draft's passages filled in."""
+        tasks: list[asyncio.Task[object]] = []
+        look_up = asyncio.create_task(self._look_up(draft))
+        tasks.append(look_up)
+        try:
+            await asyncio.wait({look_up}, timeout=CACHE_HEAD_START_SECONDS)
+            if look_up.done() and look_up.result():
+                return look_up.result()
+            retrieval = asyncio.create_task(self._retrieve(draft))
+            tasks.append(retrieval)
+            await asyncio.wait({look_up, retrieval}, return_when=asyncio.FIRST_COMPLETED)
+            if look_up.done() and look_up.result():
+                return look_up.result()
+            found = await retrieval
+            draft.passages, draft.degraded = found.passages, found.degraded
+            draft.stopwatch.add(found.timings_ms)
+            return None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_up(self, draft: Draft) -> CachedAnswer | None:
+        """One round trip for the answer and its passages; takes over what it finds."""
+        plan = draft.plan
+        if not plan.use_cache:
+            return None
+        with draft.stopwatch.stage("cache"):
+            values = await self._cache.get_many(plan.keys())
+        answer = unpack_answer(values[0]) if values[0] else None
+        if answer is not None:
+            draft.cached = True
+            draft.passages, draft.citations = answer.passages, answer.citations
+            draft.usage, draft.finish_reason = answer.usage, answer.finish_reason
+        elif values[1]:
+            draft.passages = unpack_passages(values[1]) or ()
+        return answer
+
+    async def _retrieve(self, draft: Draft) -> Retrieval:
+        request = draft.plan.retrieval_request()
+        if request is None or draft.passages:
+            return Retrieval(draft.passages)
+        draft.fresh_passages = True
+        with draft.stopwatch.stage("retrieve"):
+            return await self._retriever.retrieve(draft.plan.scope, request)
+
+    async def _generate(self, draft: Draft) -> AsyncGenerator[Token, None]:
+        decoder = draft.decoder = CitationDecoder({each.number for each in draft.passages})
+        with draft.stopwatch.stage("generate"):
+            async with aclosing(draft.plan.provider.stream(self._prompt(draft))) as stream:
+                async for item in stream:
+                    if isinstance(item, Finish):
+                        draft.usage, draft.finish_reason = item.usage, item.reason
+                        break
+                    for text in decoder.feed(item):
+                        for piece in split(text):
+                            draft.stopwatch.mark("first_token")
+                            draft.pieces.append(piece)
+                            yield Token(piece)
+            for text in decoder.flush():
+                for piece in split(text):
+                    draft.pieces.append(piece)
+                    yield Token(piece)
+
+    def _prompt(self, draft: Draft) -> Prompt:
+        plan = draft.plan
+        question = plan.question.message
+        with draft.stopwatch.stage("prompt"):
+            messages = build_messages(
+                plan.agent, question, draft.passages, plan.history, plan.language, self._nonce()
+            )
+        return Prompt(
+            messages=messages,
+            question=question,
+            passages=draft.passages,
+            language=plan.language,
+            complexity=plan.complexity,
+            max_tokens=plan.max_tokens,
+            temperature=plan.agent.temperature,
+        )
+
+    async def _remember(self, draft: Draft) -> None:
+        """Cache a complete answer and the passages it came from."""
+        plan = draft.plan
+        if not plan.fill_cache or not draft.cacheable():
+            return
+        answer = CachedAnswer(
+            passages=draft.passages,
+            pieces=draft.pieces,
+            citations=draft.citations,
+            usage=draft.counted_usage(),
+            finish_reason=draft.finish_reason or "stop",
+        )
+        answer_key, passages_key = plan.keys()
+        policy, tags = self._policy, plan.tags()
+        await self._cache.put(answer_key, pack_answer(answer), policy.answer_ttl_seconds, tags)
+        if draft.fresh_passages:
+            chunks = pack_passages(draft.passages)
+            await self._cache.put(passages_key, chunks, policy.passages_ttl_seconds, tags)
+
+
+def split(text: str) -> Sequence[str]:
+    """The text in pieces of at most MAX_EVENT_CHARS, so that no event outgrows its frame."""
+    if len(text) <= MAX_EVENT_CHARS:
+        return (text,) if text else ()
+    return [text[at : at + MAX_EVENT_CHARS] for at in range(0, len(text), MAX_EVENT_CHARS)]

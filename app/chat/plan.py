@@ -1,0 +1,187 @@
+"""What is decided before an answer is produced, and what has been gathered of it so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from app.chat.cache import answer_key, history_digest, passages_key
+from app.chat.citations import CitationDecoder
+from app.chat.events import Done, Start
+from app.chat.model import (
+    Agent,
+    ChatMessage,
+    Citation,
+    Passage,
+    Portfolio,
+    QueryComplexity,
+    Question,
+    Scope,
+    Usage,
+)
+from app.chat.normalise import normalise_message
+from app.chat.ports import Loaded, Provider, RetrievalRequest, Turn
+from app.chat.prompt import estimate_tokens
+from app.chat.timing import Stopwatch
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The UUIDv7s of one turn, made before anything is produced."""
+
+    run: UUID
+    conversation: UUID
+    question: UUID
+    message: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A question with everything that was decided about it; immutable from here on."""
+
+    scope: Scope
+    question: Question
+    ids: Ids
+    loaded: Loaded
+    provider: Provider
+    history: Sequence[ChatMessage]
+    language: str
+    complexity: QueryComplexity
+    top_k: int
+    max_tokens: int
+    encoder: str
+    switches: Sequence[str]
+    use_cache: bool
+    fill_cache: bool
+
+    @property
+    def agent(self) -> Agent:
+        return self.loaded.agent
+
+    @property
+    def portfolio(self) -> Portfolio | None:
+        return self.loaded.portfolio
+
+    def start(self) -> Start:
+        return Start(self.ids.run, self.ids.conversation, self.ids.message)
+
+    def retrieval_request(self) -> RetrievalRequest | None:
+        """What to retrieve; None where the question needs no documents or there are none."""
+        if self.portfolio is None or self.top_k == 0:
+            return None
+        return RetrievalRequest(
+            query=self.question.message,
+            portfolio_id=self.portfolio.id,
+            top_k=self.top_k,
+            language=self.language,
+            complexity=self.complexity,
+            filters=self.question.filters,
+        )
+
+    def keys(self) -> tuple[str, str]:
+        """The cache keys of the whole answer and of its passages."""
+        retrieval = self._retrieval_parts()
+        answer = {
+            **retrieval,
+            "agent": (self.agent.id, self.agent.version, self.agent.cache_epoch),
+            "provider": (self.provider.name, self.provider.model),
+            "max_tokens": self.max_tokens,
+            "context": history_digest(self.history),
+        }
+        return answer_key(answer), passages_key(retrieval)
+
+    def _retrieval_parts(self) -> Mapping[str, Any]:
+        portfolio = self.portfolio
+        return {
+            "tenant": (self.scope.tenant_id, self.loaded.tenant_epoch),
+            "portfolio": portfolio and (portfolio.id, portfolio.version, portfolio.cache_epoch),
+            "encoder": self.encoder,
+            "switches": list(self.switches),
+            "language": self.language,
+            "complexity": self.complexity,
+            "top_k": self.top_k,
+            "filters": dict(self.question.filters),
+            "message": normalise_message(self.question.message),
+        }
+
+    def tags(self) -> list[str]:
+        """What cached entries of this question belong to, for early invalidation."""
+        tenant = self.scope.tenant_id
+        tags = [f"tenant:{tenant}", f"agent:{tenant}:{self.agent.id}"]
+        return tags + ([f"portfolio:{tenant}:{self.portfolio.id}"] if self.portfolio else [])
+
+
+@dataclass(slots=True)
+class Draft:
+    """What there is of an answer so far: complete at the end, partial when something stops it."""
+
+    plan: Plan
+    stopwatch: Stopwatch
+    passages: Sequence[Passage] = ()
+    fresh_passages: bool = False
+    degraded: Sequence[str] = ()
+    pieces: list[str] = field(default_factory=list)
+    decoder: CitationDecoder | None = None
+    citations: Sequence[Citation] = ()
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    cached: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def cacheable(self) -> bool:
+        """Only complete, undegraded answers are worth repeating."""
+        return not self.cached and not self.degraded and self.finish_reason == "stop"
+
+    def counted_usage(self) -> Usage:
+        """The provider's own count, or an estimate for what it did not count."""
+        if self.usage is not None:
+            return self.usage
+        prompt = self.plan.question.message + "".join(each.text for each in self.passages)
+        return Usage(estimate_tokens(prompt), estimate_tokens(self.text), estimated=True)
+
+    def turn(self, status: str, error_code: str | None = None) -> Turn:
+        plan = self.plan
+        if self.decoder is not None and not self.citations:
+            self.citations = self.decoder.citations(self.passages)
+        return Turn(
+            run_id=plan.ids.run,
+            conversation_id=plan.ids.conversation,
+            new_conversation=plan.question.conversation_id is None,
+            question_id=plan.ids.question,
+            message_id=plan.ids.message,
+            agent_id=plan.agent.id,
+            question=plan.question.message,
+            answer=self.text,
+            citations=self.citations,
+            status=status,
+            cached=self.cached,
+            language=plan.language,
+            complexity=plan.complexity,
+            finish_reason=self.finish_reason,
+            error_code=error_code,
+            usage=self.counted_usage(),
+            timings_ms=dict(self.stopwatch.timings_ms),
+            degraded=self.degraded,
+        )
+
+    def done(self) -> Done:
+        plan = self.plan
+        self.stopwatch.mark("total")
+        return Done(
+            citations=self.citations,
+            cached=self.cached,
+            run_id=plan.ids.run,
+            conversation_id=plan.ids.conversation,
+            message_id=plan.ids.message,
+            complexity=plan.complexity,
+            top_k=plan.top_k,
+            max_tokens=plan.max_tokens,
+            language=plan.language,
+            usage=self.counted_usage(),
+            timings_ms=dict(self.stopwatch.timings_ms),
+            degraded=self.degraded,
+            finish_reason=self.finish_reason or "stop",
+        )

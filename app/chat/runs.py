@@ -1,0 +1,139 @@
+"""A run: the server-owned production of one answer, as an append-only log of events.
+
+Readers follow the log; none of them owns the producing task. When the last reader has left, the
+run is cancelled after its grace.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from uuid import UUID
+
+from app.chat.events import Answer, Done, Event, Failed, Token
+from app.chat.model import Scope
+from app.errors import AppError, NotFound
+
+# Finished runs kept for readers that come back; the stored message answers after that.
+KEPT_FINISHED_RUNS = 256
+
+
+class Run:
+    """One answer in the making. Event ids count from 1; the log ends with one terminal event."""
+
+    def __init__(self, run_id: UUID, scope: Scope, grace_seconds: float) -> None:
+        self.id = run_id
+        self.scope = scope
+        self.error: AppError | None = None
+        self._grace = grace_seconds
+        self._events: list[Event] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._readers = 0
+        self._task: asyncio.Task[None] | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._cancelled = False
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._events) and isinstance(self._events[-1], Done | Failed)
+
+    def started_by(self, task: asyncio.Task[None]) -> None:
+        """Name the task that produces the events, the one that `cancel` stops."""
+        self._task = task
+
+    def append(self, event: Event) -> None:
+        """Add the next event and wake every reader."""
+        self._events.append(event)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[tuple[int, Event], None]:
+        """Yield `(id, event)` from the one behind `after` to the terminal one.
+
+        Closing the generator is leaving.
+        """
+        self._enter()
+        try:
+            position = after
+            while True:
+                while position < len(self._events):
+                    event = self._events[position]
+                    position += 1
+                    yield position, event
+                if self.finished:
+                    return
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.append(waiter)
+                await waiter
+        finally:
+            self._leave()
+
+    async def answer(self) -> Answer:
+        """Follow to the end and fold the events; raises the run's error if it failed."""
+        pieces: list[str] = []
+        async with aclosing(self.follow()) as events:
+            async for _, event in events:
+                if isinstance(event, Token):
+                    pieces.append(event.content)
+                elif isinstance(event, Done):
+                    return Answer("".join(pieces), event)
+        raise self.error or AppError()
+
+    def cancel(self) -> None:
+        """Stop producing; the log then ends with an `interrupted` error.
+
+        Only the first call counts: a second one must not disturb the storing of the partial answer.
+        """
+        if self._task is not None and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    async def stopped(self) -> None:
+        """Wait until the producing task has ended; never raises its error."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _enter(self) -> None:
+        self._readers += 1
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def _leave(self) -> None:
+        self._readers -= 1
+        if self._readers == 0 and not self.finished:
+            self._leaving = asyncio.get_running_loop().call_later(self._grace, self.cancel)
+
+
+class Runs:
+    """The runs of this process, by id."""
+
+    def __init__(self) -> None:
+        self._active: dict[UUID, Run] = {}
+        self._finished: OrderedDict[UUID, Run] = OrderedDict()
+
+    def add(self, run: Run) -> None:
+        self._active[run.id] = run
+
+    def finish(self, run: Run) -> None:
+        """Move a run to the finished ones, of which the latest are kept."""
+        del self._active[run.id]
+        self._finished[run.id] = run
+        if len(self._finished) > KEPT_FINISHED_RUNS:
+            self._finished.popitem(last=False)
+
+    def get(self, scope: Scope, run_id: UUID) -> Run:
+        """The run; NotFound when it is unknown, forgotten or another tenant's."""
+        run = self._active.get(run_id) or self._finished.get(run_id)
+        if run is None or run.scope.tenant_id != scope.tenant_id:
+            raise NotFound("There is no such run; one that ended long ago is in its conversation.")
+        return run
+
+    async def close(self) -> None:
+        """Cancel every active run and wait until each has stored what it had and ended."""
+        active = list(self._active.values())
+        for run in active:
+            run.cancel()
+        await asyncio.gather(*(run.stopped() for run in active))

@@ -1,0 +1,115 @@
+"""`citestream ingest`: files into a portfolio, with a progress bar."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.api.services import Services
+from app.bootstrap import Settings, build_services, connected
+from app.chat.model import Scope
+from app.errors import AppError
+from app.ingest.files import find_files
+from app.ingest.parse import parse_file
+from app.ingest.ports import NewDocument
+
+# Documents indexed together: large enough to fill the encoder's batches, small enough that the
+# bar moves.
+BATCH = 8
+
+
+async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
+    """Index every supported file below the paths; returns how many documents failed."""
+    console = Console()
+    files = find_files(paths)
+    settings = Settings()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as bar:
+        task = bar.add_task("Starting", total=len(files))
+        async with (
+            connected(settings, lambda line: bar.update(task, description=line)) as live,
+            build_services(live) as services,
+        ):
+            scope = await services.credentials.default_scope()
+            portfolio_id = await _portfolio(services, scope, portfolio)
+            bar.update(task, description="Indexing")
+            outcome: Counter[str] = Counter()
+            for at in range(0, len(files), BATCH):
+                batch = files[at : at + BATCH]
+                documents = _parse(batch, console, outcome)
+                await _index(services, scope, portfolio_id, documents, console, outcome)
+                bar.advance(task, len(batch))
+            bar.update(task, description="Done")
+    console.print(
+        f"{outcome['created']} new, {outcome['replaced']} changed, "
+        f"{outcome['unchanged']} unchanged, {outcome['failed']} failed "
+        f"in portfolio “{portfolio}” (id {portfolio_id})."
+    )
+    return outcome["failed"]
+
+
+async def _portfolio(services: Services, scope: Scope, name: str) -> int:
+    after = None
+    while True:
+        page = await services.portfolios.list(scope, 200, after)
+        for record in page.items:
+            if record.name == name:
+                return record.id
+        if page.next is None:
+            break
+        after = page.next
+    created = await services.portfolios.create(scope, {"name": name, "description": ""})
+    return created.id
+
+
+def _parse(
+    files: Sequence[tuple[Path, str]], console: Console, outcome: Counter[str]
+) -> list[NewDocument]:
+    """The documents of some files; one that cannot be read is reported and passed over."""
+    documents: list[NewDocument] = []
+    for path, uri in files:
+        try:
+            parsed = parse_file(path.name, path.read_bytes(), None)
+        except AppError as error:
+            outcome["failed"] += 1
+            console.print(f"[red]{path}[/red]: {error.message}")
+            continue
+        except OSError as error:
+            outcome["failed"] += 1
+            console.print(f"[red]{path}[/red]: {error.strerror}")
+            continue
+        documents += [replace(each, uri=each.uri or _uri(uri, n)) for n, each in enumerate(parsed)]
+    return documents
+
+
+def _uri(file_uri: str, position: int) -> str:
+    """A file's first document has the file's own uri, the following ones a fragment of it."""
+    return file_uri if position == 0 else f"{file_uri}#{position}"
+
+
+async def _index(
+    services: Services,
+    scope: Scope,
+    portfolio_id: int,
+    documents: Sequence[NewDocument],
+    console: Console,
+    outcome: Counter[str],
+) -> None:
+    accepted = await services.ingestor.accept(scope, portfolio_id, documents)
+    await services.ingestor.index([each.upload_id for each in accepted if each.upload_id])
+    for each, document in zip(accepted, documents, strict=True):
+        if each.upload_id is None:
+            outcome[each.action] += 1
+            continue
+        record = await services.documents.get(scope, each.document_id)
+        outcome["failed" if record.status == "failed" else each.action] += 1
+        if record.error:
+            console.print(f"[red]{document.uri}[/red]: {record.error}")

@@ -1,0 +1,112 @@
+"""OpenAI's embeddings format: reading requests, writing answers. Pure."""
+
+import base64
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from app.encoder.backend import InputType
+
+MAX_INPUTS = 2048  # as OpenAI's
+
+
+class BadRequest(Exception):
+    """The request is not valid. `param` names the field."""
+
+    def __init__(self, message: str, param: str | None = None, *, status: int = 400) -> None:
+        self.message = message
+        self.param = param
+        self.status = status
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    texts: Sequence[str]
+    input_type: InputType
+    base64: bool
+    model: str | None
+
+
+def parse(body: bytes, dimension: int) -> EmbeddingRequest:
+    """Read the body of `POST /v1/embeddings`. Fields that are not known are left alone, because
+    clients send more from version to version. Raises BadRequest."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON in UTF-8: {error}.") from None
+    if not isinstance(fields, dict):
+        raise BadRequest("The body must be a JSON object.")
+    if fields.get("dimensions", dimension) not in (dimension, None):
+        raise BadRequest(f"This model has {dimension} dimensions and no others.", "dimensions")
+    return EmbeddingRequest(
+        texts=_texts(fields.get("input")),
+        input_type=cast(
+            InputType, _one_of(fields, "input_type", ("document", "query"), "document")
+        ),
+        base64=_one_of(fields, "encoding_format", ("float", "base64"), "float") == "base64",
+        model=_string(fields, "model"),
+    )
+
+
+def render(request: EmbeddingRequest, vectors: Sequence[bytes], tokens: int, model: str) -> bytes:
+    """Write the answer to it."""
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector).decode()
+            if request.base64
+            else unpack_floats(vector),
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return orjson.dumps({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def render_error(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
+    """Write an error as OpenAI's clients read it."""
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def unpack_floats(data: bytes) -> list[float]:
+    """Little-endian float32 as numbers. Raises ValueError when the length does not fit."""
+    numbers = array("f")
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()
+
+
+def _texts(value: Any) -> Sequence[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("The input must be a string or a list of strings.", "input")
+    if not texts:
+        raise BadRequest("The input is an empty list; send at least one text.", "input")
+    if len(texts) > MAX_INPUTS:
+        raise BadRequest(f"The input has more than {MAX_INPUTS} texts; send fewer.", "input")
+    if "" in texts:
+        raise BadRequest("The input has an empty string; an empty text has no vector.", "input")
+    return texts
+
+
+def _one_of(fields: dict[str, Any], name: str, known: Sequence[str], default: str) -> str:
+    value = fields.get(name)
+    if value is None:  # clients send null for what is not set
+        return default
+    if value not in known:
+        raise BadRequest(f"{name} must be {' or '.join(known)}.", name)
+    return cast(str, value)
+
+
+def _string(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"{name} must be a string.", name)
+    return value

@@ -1,0 +1,113 @@
+"""A pure, incremental decoder of the chat-completions stream that OpenAI and Mistral both speak.
+
+Bytes in, text deltas out; no I/O. It splits at CR and LF only: JSON may carry U+2028 and its like
+raw, at which `str.splitlines` (and so the HTTP client's own line iterator) would cut an event in
+two. Events are one `data:` line each, as every vendor sends them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from app.chat.model import Usage
+from app.errors import ProviderError
+
+MAX_LINE_BYTES = 1 << 20  # a vendor's line is a few hundred bytes; more is no stream of tokens
+
+
+class Decoder:
+    """One stream. `finish_reason` and `usage` are None until the vendor has sent them."""
+
+    def __init__(self) -> None:
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.done = False
+        self._rest = b""
+
+    @property
+    def complete(self) -> bool:
+        """True once nothing more of interest can come."""
+        return self.done or (self.finish_reason is not None and self.usage is not None)
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Yield the non-empty deltas of `data`; raise ProviderError on an error object or on
+        what is not JSON, after the deltas before it."""
+        lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise ProviderError("The language model's provider sent a line without an end.")
+        for line in lines:
+            if text := self._read(line):
+                yield text
+
+    def close(self) -> Iterator[str]:
+        """Yield what a last line without its newline holds; half an event is no event."""
+        line, self._rest = self._rest, b""
+        try:
+            orjson.loads(line.removeprefix(b"data:"))
+        except orjson.JSONDecodeError:
+            self.done = self.done or line.removeprefix(b"data:").strip() == b"[DONE]"
+            return
+        if text := self._read(line):
+            yield text
+
+    def _read(self, line: bytes) -> str:
+        """The delta of one line, empty for keep-alives, comments and other fields."""
+        if self.done or not line.startswith(b"data:"):
+            return ""
+        payload = line[5:].strip()
+        if not payload:
+            return ""
+        if payload == b"[DONE]":
+            self.done = True
+            return ""
+        try:
+            event = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise ProviderError(
+                "The language model's provider sent something that is not JSON."
+            ) from error
+        return self._take(event) if isinstance(event, dict) else ""
+
+    def _take(self, event: dict[str, Any]) -> str:
+        if event.get("error") or event.get("object") == "error":
+            raise ProviderError("The language model's provider reported an error in its stream.")
+        if usage := event.get("usage"):
+            self.usage = usage_of(usage) or self.usage
+        choices = event.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return ""
+        reason = choice.get("finish_reason")
+        if reason == "error":
+            raise ProviderError("The language model's provider ended its answer with an error.")
+        if isinstance(reason, str) and reason:
+            self.finish_reason = reason
+        delta = choice.get("delta")
+        return text_of(delta.get("content")) if isinstance(delta, dict) else ""
+
+
+def text_of(content: object) -> str:
+    """The text of a delta's content: a string, Mistral's list of chunks, or nothing."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(
+            chunk["text"]
+            for chunk in content
+            if isinstance(chunk, dict)
+            and chunk.get("type", "text") == "text"
+            and isinstance(chunk.get("text"), str)
+        )
+    return ""
+
+
+def usage_of(usage: object) -> Usage | None:
+    """The counts of a usage object, None when it is not one."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    return Usage(prompt_tokens=prompt, completion_tokens=completion)

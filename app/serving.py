@@ -1,0 +1,110 @@
+"""Serving an application with uvicorn, and ending it without cutting a stream in silence."""
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+# Of the drain time, what is left for streams to take their terminal event after their runs were
+# ended, before connections are closed.
+LAST_WORDS_SECONDS = 1.0
+
+
+class PortBusy(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything slow starts; PortBusy in one sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortBusy(
+                f"Port {port} on {host} is in use; choose another one, e.g. PORT={port + 1}."
+            ) from error
+        raise PortBusy(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    return listener
+
+
+class Server(uvicorn.Server):
+    """Lets streams finish while draining, then ends their runs so that each says how it ended."""
+
+    def __init__(
+        self, config: uvicorn.Config, end_runs: Callable[[], Awaitable[None]], drain_seconds: float
+    ) -> None:
+        super().__init__(config)
+        self._end_runs = end_runs
+        self._drain_seconds = drain_seconds
+        self._up = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the command, which has more to stop than this server."""
+        yield
+
+    def stop(self) -> None:
+        """Begin to drain; a second call closes at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._up.set()
+
+    async def is_up(self, serving: "asyncio.Task[None]") -> bool:
+        """Wait until requests are answered, or serving has ended instead."""
+        up = asyncio.create_task(self._up.wait())
+        await asyncio.wait({up, serving}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        return self.started
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        last_words = asyncio.create_task(self._end_runs_late())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            last_words.cancel()
+
+    async def _end_runs_late(self) -> None:
+        await asyncio.sleep(max(0.0, self._drain_seconds - LAST_WORDS_SECONDS))
+        await self._end_runs()
+
+
+def make_server(
+    application: FastAPI, *, end_runs: Callable[[], Awaitable[None]], drain_seconds: float
+) -> Server:
+    """A server for a socket from `listen`; `await server.serve(sockets=[…])` runs it."""
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=int(drain_seconds) + 1,
+        timeout_keep_alive=75,
+        server_header=False,
+    )
+    return Server(config, end_runs, drain_seconds)
+
+
+@contextmanager
+def signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on Ctrl-C and SIGTERM while the block runs."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

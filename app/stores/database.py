@@ -1,0 +1,173 @@
+"""The way to Postgres: asyncpg for the question path, SQLAlchemy for the rest."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import orjson
+from pgvector.asyncpg import register_vector
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from app.chat.model import Scope
+from app.errors import NotFound
+from app.stores.translate import translated
+
+MAX_ID = 2**63 - 1
+
+# A generic plan may change the vector search's answer on a prepared statement's sixth run, and
+# compiling a plan costs more than any query of ours takes.
+SERVER_SETTINGS = {
+    "application_name": "citestream",
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+}
+SET_TENANT = "SELECT set_config('app.tenant_id', $1, true)"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleReport:
+    """What the service's role could do past row level security; `safe` when nothing."""
+
+    role: str
+    superuser: bool
+    bypasses_rls: bool
+    owns_tables: bool
+
+    @property
+    def safe(self) -> bool:
+        return not (self.superuser or self.bypasses_rls or self.owns_tables)
+
+
+class Database:
+    """Two pools on one database. Every error of theirs leaves as an AppError.
+
+    Connections that broke are replaced on the next use: asyncpg notices a closed socket, and
+    SQLAlchemy asks before it lends one. So the service recovers by itself with the server.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, engine: AsyncEngine, timeout_seconds: float) -> None:
+        self._pool = pool
+        self._engine = engine
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._timeout = timeout_seconds
+
+    @classmethod
+    async def open(
+        cls, app_url: str, *, pool_size: int = 10, timeout_seconds: float = 5.0
+    ) -> "Database":
+        """Connect. `timeout_seconds` bounds connecting, waiting for a connection and each
+        statement. Raises DatabaseUnavailable."""
+        connect: dict[str, Any] = {
+            "dsn": app_url,
+            "timeout": timeout_seconds,
+            "command_timeout": timeout_seconds,
+            "server_settings": SERVER_SETTINGS,
+        }
+
+        async def creator(*_: object, **__: object) -> asyncpg.Connection:
+            return await asyncpg.connect(**connect)
+
+        with translated():
+            pool = await asyncpg.create_pool(
+                **connect,
+                min_size=min(2, pool_size),
+                max_size=pool_size,
+                init=_register_codecs,
+                reset=_keep,
+            )
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=creator,  # one parser for the DSN: asyncpg's, unix sockets included
+            pool_size=max(2, pool_size // 2),
+            max_overflow=0,
+            pool_timeout=timeout_seconds,
+            pool_pre_ping=True,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+        return cls(pool, engine, timeout_seconds)
+
+    async def close(self) -> None:
+        """Close both pools; what is still running is cut off after the timeout."""
+        await self._engine.dispose()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def session(self, scope: Scope) -> AsyncIterator[AsyncSession]:
+        """One transaction of the tenant, committed at the end unless an error leaves it."""
+        with translated():
+            async with self._sessions.begin() as session:
+                await session.execute(
+                    text("SELECT set_config('app.tenant_id', :tenant, true)"),
+                    {"tenant": str(scope.tenant_id)},
+                )
+                yield session
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the question path's pool, without a tenant or a transaction."""
+        with translated():
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self, scope: Scope) -> AsyncIterator[asyncpg.Connection]:
+        """One transaction of the tenant on asyncpg, for what SQLAlchemy would do slowly."""
+        async with self.connection() as connection, connection.transaction():
+            await connection.execute(SET_TENANT, str(scope.tenant_id))
+            yield connection
+
+    async def fetch(self, query: str, *values: Any) -> Sequence[asyncpg.Record]:
+        """Run one statement in one round trip. It sets its tenant itself."""
+        async with self.connection() as connection:
+            rows: Sequence[asyncpg.Record] = await connection.fetch(query, *values)
+            return rows
+
+    async def ping(self) -> None:
+        """Return when the database answers, else raise DatabaseUnavailable."""
+        await self.fetch("SELECT 1")
+
+    async def check_role(self) -> RoleReport:
+        """What the role of this service may do that it should not; the caller logs or refuses."""
+        [row] = await self.fetch(
+            "SELECT rolname, rolsuper, rolbypassrls, EXISTS ("
+            "SELECT FROM pg_class WHERE relowner = r.oid AND relkind IN ('r', 'p')) AS owns "
+            "FROM pg_roles r WHERE rolname = current_user"
+        )
+        return RoleReport(*row)
+
+
+def checked_id(value: int) -> int:
+    """The id, or NotFound where no row can have it: an int of Python's goes on past bigint."""
+    if not 0 <= value <= MAX_ID:
+        raise NotFound
+    return value
+
+
+async def _register_codecs(connection: asyncpg.Connection) -> None:
+    await register_vector(connection)
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),  # the format's version, then the text
+        decoder=lambda data: orjson.loads(data[1:]),
+        format="binary",
+    )
+
+
+async def _keep(_: asyncpg.Connection) -> None:
+    """Nothing to reset: settings are made for a transaction only. asyncpg's own RESET ALL would
+    cost a second round trip for each query."""

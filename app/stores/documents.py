@@ -1,0 +1,338 @@
+"""Documents, and the uploads that wait to become or to replace one.
+
+Whoever writes here locks the portfolio first (against its deletion only), then documents, in one
+order; so no two writers wait for each other in a circle. Every change of content raises the
+portfolio's version in its own transaction.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from app.chat.administration import Page
+from app.chat.model import Scope
+from app.errors import NotFound
+from app.ingest.ports import Accepted, DocumentRecord, IndexedChunk, NewDocument, Upload
+from app.stores.database import Database, checked_id
+from app.stores.encoders import EncoderRow, Encoders
+from app.stores.pages import after_id, page
+
+# Rows for one statement: half a second of HNSW insertion at worst, well within its timeout.
+CHUNKS_A_STATEMENT = 200
+
+# The portfolio stays while this transaction lasts; its version and counts may change meanwhile.
+HOLD_PORTFOLIO = "SELECT id FROM portfolios WHERE id = $1 FOR KEY SHARE"
+EXISTS = "SELECT EXISTS (SELECT FROM portfolios WHERE id = $1)"
+
+CREATE = """
+INSERT INTO documents (tenant_id, portfolio_id, title, uri, metadata, content_hash)
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id
+"""
+FIND = """
+SELECT id, status = 'indexed' AND content_hash = $3 AND metadata = $4 AS unchanged
+  FROM documents
+ WHERE portfolio_id = $1 AND {identity} FOR NO KEY UPDATE
+"""
+FIND_BY_URI = FIND.format(identity="uri = $2")
+FIND_BY_CONTENT = FIND.format(identity="uri IS NULL AND $2::text IS NULL AND content_hash = $3")
+UPLOAD = """
+INSERT INTO document_uploads
+    (tenant_id, portfolio_id, document_id, title, uri, text, metadata, content_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id
+"""
+WAITS = "UPDATE documents SET status = 'pending', error = NULL, updated_at = now() WHERE id = $1"
+
+# Pending still, if a later text of it waits already.
+REPLACE = """
+UPDATE documents d
+   SET title = $3, text = $4, metadata = $5, language = $6, content_hash = $7, revision = $2,
+       chunk_count = $8, error = NULL, updated_at = now(),
+       status = CASE WHEN EXISTS (
+           SELECT FROM document_uploads u WHERE u.document_id = d.id AND u.id > $2
+       ) THEN 'pending' ELSE 'indexed' END
+ WHERE id = $1
+"""
+# The vectors explicitly: the cascade would look for them chunk by chunk.
+CLEAR_VECTORS = """
+DELETE FROM rag_embedding
+ WHERE portfolio_id = $1 AND chunk_id IN (SELECT id FROM rag_chunk WHERE document_id = $2)
+"""
+CLEAR_CHUNKS = "DELETE FROM rag_chunk WHERE document_id = $1"
+INSERT_CHUNKS = """
+WITH given AS (
+    SELECT * FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::text[], $10::halfvec[])
+        AS g(ordinal, start_char, end_char, text, embedding)
+), stored AS (
+    INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char,
+                           text, language, tsv)
+    SELECT $1, $2, $3, ordinal, start_char, end_char, text, $4, chunk_tsv($4, $11, text)
+      FROM given
+    RETURNING id, ordinal
+)
+INSERT INTO rag_embedding (portfolio_id, chunk_id, encoder_id, tenant_id, embedding)
+SELECT $2, stored.id, $5, $1, given.embedding FROM stored JOIN given USING (ordinal)
+"""
+CHANGED = """
+UPDATE portfolios
+   SET version = version + 1, document_count = document_count + $2, chunk_count = chunk_count + $3,
+       updated_at = now()
+ WHERE id = $1
+"""
+DROP_UPLOADS = "DELETE FROM document_uploads WHERE document_id = $1 AND id <= $2"
+
+COLUMNS = (
+    "id, portfolio_id, title, uri, language, status, error, metadata, chunk_count, created_at, "
+    "updated_at"
+)
+LIST = f"""
+SELECT {COLUMNS}, '' AS text FROM documents
+ WHERE portfolio_id = $1 AND id > $2 ORDER BY id LIMIT $3
+"""  # noqa: S608
+GET = f"SELECT {COLUMNS}, text FROM documents WHERE id = $1"  # noqa: S608
+
+MISSING = "There is no such document."
+MISSING_PORTFOLIO = "There is no such portfolio."
+
+
+class PgDocuments:
+    """The port `Documents` on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._encoders = Encoders(database)
+
+    async def accept(
+        self, scope: Scope, portfolio_id: int, documents: Sequence[NewDocument]
+    ) -> Sequence[Accepted]:
+        """Store the texts durably, all or none, in order. NotFound for the portfolio.
+
+        Two callers at once with one identity make one document and two uploads of it.
+        """
+        accepted: dict[int, Accepted] = {}
+        async with self._database.transaction(scope) as connection:
+            await _hold(connection, checked_id(portfolio_id))
+            for place, document in sorted(
+                enumerate(documents), key=lambda each: _lock_key(each[1])
+            ):
+                accepted[place] = await _accept(connection, scope, portfolio_id, document)
+        return [accepted[place] for place in range(len(documents))]
+
+    async def claim(self, limit: int, upload_ids: Sequence[int] | None = None) -> Sequence[Upload]:
+        """Take waiting uploads of any tenant, oldest first; no two callers get the same one."""
+        rows = await self._database.fetch(
+            "SELECT * FROM claim_uploads($1, $2) ORDER BY id", limit, upload_ids
+        )
+        return [_upload(row) for row in rows]
+
+    async def index(
+        self, upload: Upload, language: str, encoder: str, chunks: Sequence[IndexedChunk]
+    ) -> None:
+        """Make the upload the document's text, or do nothing where that is overtaken.
+
+        EncoderUnavailable where a vector's length is not the encoder's dimension.
+        """
+        row = await self._encoders.find(encoder)
+        vectors = row.halfvecs([chunk.vector for chunk in chunks])
+        async with self._database.transaction(upload.scope) as connection:
+            former = await _lock(connection, upload)
+            if former is not None:
+                await _replace(connection, upload, language, len(chunks))
+                for start in range(0, len(chunks), CHUNKS_A_STATEMENT):
+                    part = slice(start, start + CHUNKS_A_STATEMENT)
+                    values = _columns(start, chunks[part], vectors[part])
+                    await _insert(connection, upload, language, row, values)
+                added = len(chunks) - former["chunk_count"]
+                first = int(former["revision"] == 0)
+                await connection.execute(CHANGED, upload.portfolio_id, first, added)
+            await connection.execute(DROP_UPLOADS, upload.document_id, upload.id)
+
+    async def fail(self, upload: Upload, error: str, *, final: bool) -> None:
+        """Mark the document failed; `final` drops the upload, otherwise it is offered again."""
+        async with self._database.transaction(upload.scope) as connection:
+            if await _lock(connection, upload) is not None:
+                await connection.execute(
+                    "UPDATE documents SET status = 'failed', error = $2, updated_at = now() "
+                    "WHERE id = $1",
+                    upload.document_id,
+                    error,
+                )
+            await connection.execute(
+                "DELETE FROM document_uploads WHERE id = $1"
+                if final
+                else "UPDATE document_uploads SET claimed_at = NULL WHERE id = $1",
+                upload.id,
+            )
+
+    async def list(
+        self, scope: Scope, portfolio_id: int, limit: int, after: str | None
+    ) -> Page[DocumentRecord]:
+        """Without their texts. NotFound for the portfolio."""
+        start = after_id(after)
+        async with self._database.transaction(scope) as connection:
+            if not await connection.fetchval(EXISTS, checked_id(portfolio_id)):
+                raise NotFound(MISSING_PORTFOLIO)
+            rows = await connection.fetch(LIST, portfolio_id, start, limit + 1)
+        return page(rows, limit, _record, lambda row: str(row["id"]))
+
+    async def get(self, scope: Scope, document_id: int) -> DocumentRecord:
+        async with self._database.transaction(scope) as connection:
+            row = await connection.fetchrow(GET, checked_id(document_id))
+        if row is None:
+            raise NotFound(MISSING)
+        return _record(row)
+
+    async def delete(self, scope: Scope, document_id: int) -> None:
+        """Remove the document with all of it and raise its portfolio's version."""
+        async with self._database.transaction(scope) as connection:
+            portfolio_id = await connection.fetchval(
+                "SELECT portfolio_id FROM documents WHERE id = $1", checked_id(document_id)
+            )
+            if portfolio_id is None:
+                raise NotFound(MISSING)
+            await _hold(connection, portfolio_id)
+            await connection.execute("SELECT FROM documents WHERE id = $1 FOR UPDATE", document_id)
+            await connection.execute(CLEAR_VECTORS, portfolio_id, document_id)
+            gone = await connection.fetchrow(
+                "DELETE FROM documents WHERE id = $1 RETURNING revision, chunk_count", document_id
+            )
+            if gone is None:
+                raise NotFound(MISSING)
+            counted = -int(gone["revision"] > 0)
+            await connection.execute(CHANGED, portfolio_id, counted, -gone["chunk_count"])
+
+
+def content_hash(title: str, text: str) -> bytes:
+    """SHA-256 over title and text, which NUL parts because neither can hold one."""
+    return hashlib.sha256(f"{title}\0{text}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _lock_key(document: NewDocument) -> tuple[bool, str, str, str]:
+    """Documents of one identity keep their order (sorting is stable); others get one that all
+    callers share, so that two of them never hold what the other waits for."""
+    if document.uri is not None:
+        return (True, document.uri, "", "")
+    return (False, "", document.title, document.text)
+
+
+async def _hold(connection: asyncpg.Connection, portfolio_id: int) -> None:
+    if await connection.fetchval(HOLD_PORTFOLIO, portfolio_id) is None:
+        raise NotFound(MISSING_PORTFOLIO)
+
+
+async def _accept(
+    connection: asyncpg.Connection, scope: Scope, portfolio_id: int, document: NewDocument
+) -> Accepted:
+    digest, metadata = content_hash(document.title, document.text), dict(document.metadata)
+    document_id, unchanged = await _identify(
+        connection, scope, portfolio_id, document, digest, metadata
+    )
+    if unchanged:
+        return Accepted(document_id, "unchanged", None)
+    upload_id = await connection.fetchval(
+        UPLOAD, scope.tenant_id, portfolio_id, document_id, document.title, document.uri,
+        document.text, metadata, digest,
+    )  # fmt: skip
+    if unchanged is None:
+        return Accepted(document_id, "created", upload_id)
+    await connection.execute(WAITS, document_id)
+    return Accepted(document_id, "replaced", upload_id)
+
+
+async def _identify(
+    connection: asyncpg.Connection,
+    scope: Scope,
+    portfolio_id: int,
+    document: NewDocument,
+    digest: bytes,
+    metadata: Mapping[str, Any],
+) -> tuple[int, bool | None]:
+    """The document's id, locked, and whether it is unchanged; None where it is new."""
+    find = FIND_BY_CONTENT if document.uri is None else FIND_BY_URI
+    create = scope.tenant_id, portfolio_id, document.title, document.uri, metadata, digest
+    while True:  # what another created is found; what yet another then deleted is created again
+        found = await connection.fetchrow(find, portfolio_id, document.uri, digest, metadata)
+        if found is not None:
+            return found["id"], found["unchanged"]
+        if (created := await connection.fetchval(CREATE, *create)) is not None:
+            return created, None
+
+
+async def _lock(connection: asyncpg.Connection, upload: Upload) -> asyncpg.Record | None:
+    """The document as it is now, locked; None where it is gone or a later upload is in it."""
+    if await connection.fetchval(HOLD_PORTFOLIO, upload.portfolio_id) is None:
+        return None
+    return await connection.fetchrow(
+        "SELECT revision, chunk_count FROM documents WHERE id = $1 AND revision < $2 "
+        "FOR NO KEY UPDATE",
+        upload.document_id,
+        upload.id,
+    )
+
+
+async def _replace(
+    connection: asyncpg.Connection, upload: Upload, language: str, chunk_count: int
+) -> None:
+    await connection.execute(CLEAR_VECTORS, upload.portfolio_id, upload.document_id)
+    await connection.execute(CLEAR_CHUNKS, upload.document_id)
+    await connection.execute(
+        REPLACE,
+        upload.document_id,
+        upload.id,
+        upload.title,
+        upload.text,
+        dict(upload.metadata),
+        language,
+        content_hash(upload.title, upload.text),
+        chunk_count,
+    )
+
+
+def _columns(
+    start: int, chunks: Sequence[IndexedChunk], vectors: Sequence[Any]
+) -> tuple[Sequence[Any], ...]:
+    return (
+        range(start, start + len(chunks)),
+        [chunk.span.start for chunk in chunks],
+        [chunk.span.end for chunk in chunks],
+        [chunk.text for chunk in chunks],
+        vectors,
+    )
+
+
+async def _insert(
+    connection: asyncpg.Connection,
+    upload: Upload,
+    language: str,
+    encoder: EncoderRow,
+    columns: tuple[Sequence[Any], ...],
+) -> None:
+    await connection.execute(
+        INSERT_CHUNKS,
+        upload.scope.tenant_id,
+        upload.portfolio_id,
+        upload.document_id,
+        language,
+        encoder.id,
+        *columns,
+        upload.title,
+    )
+
+
+def _upload(row: Mapping[str, Any]) -> Upload:
+    return Upload(
+        id=row["id"],
+        scope=Scope(row["tenant_id"]),
+        portfolio_id=row["portfolio_id"],
+        document_id=row["document_id"],
+        title=row["title"],
+        text=row["text"],
+        uri=row["uri"],
+        metadata=row["metadata"],
+        attempts=row["attempts"],
+    )
+
+
+def _record(row: Mapping[str, Any]) -> DocumentRecord:
+    return DocumentRecord(**row)

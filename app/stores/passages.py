@@ -1,0 +1,89 @@
+"""Chunks by meaning and by word, one round trip each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from app.chat.model import Scope, Vector
+from app.retrieval.ports import Hit
+from app.stores.database import Database, checked_id
+from app.stores.encoders import Encoders
+
+VECTOR = "SELECT * FROM search_vectors($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+KEYWORD = "SELECT * FROM search_keywords($1, $2, $3, $4, $5, $6)"
+
+
+class PgPassages:
+    """The port `PassageStore` on pgvector and Postgres' text search.
+
+    `exact_below_chunks`: a portfolio (or what the filters leave of it) smaller than this is
+    scanned exactly. `ef_search`: how many candidates HNSW keeps at a time.
+    """
+
+    def __init__(self, database: Database, exact_below_chunks: int, ef_search: int) -> None:
+        self._database = database
+        self._encoders = Encoders(database)
+        self._exact_below = exact_below_chunks
+        self._ef_search = ef_search
+
+    async def vector_search(
+        self,
+        scope: Scope,
+        portfolio_id: int,
+        encoder: str,
+        vector: Vector,
+        limit: int,
+        filters: Mapping[str, Any],
+    ) -> Sequence[Hit]:
+        """The `min(limit, matching)` chunks nearest by cosine. NotFound for the portfolio."""
+        row = await self._encoders.find(encoder)
+        found = await self._database.fetch(
+            VECTOR,
+            scope.tenant_id,
+            checked_id(portfolio_id),
+            row.id,
+            row.dimension,
+            row.halfvec(vector),
+            limit,
+            dict(filters),
+            self._exact_below,
+            self._ef_search,
+        )
+        return [_hit(record) for record in found]
+
+    async def keyword_search(
+        self,
+        scope: Scope,
+        portfolio_id: int,
+        query: str,
+        language: str,
+        limit: int,
+        filters: Mapping[str, Any],
+    ) -> Sequence[Hit]:
+        """Chunks that share at least one word's stem with the query, stop words aside; those
+        with more of them, closer together or in the title first. NotFound for the portfolio."""
+        found = await self._database.fetch(
+            KEYWORD,
+            scope.tenant_id,
+            checked_id(portfolio_id),
+            query,
+            language,
+            limit,
+            dict(filters),
+        )
+        return [_hit(record) for record in found]
+
+
+def _hit(record: asyncpg.Record) -> Hit:
+    return Hit(
+        chunk_id=record["chunk_id"],
+        document_id=record["document_id"],
+        title=record["title"],
+        uri=record["uri"],
+        text=record["text"],
+        start=record["start_char"],
+        end=record["end_char"],
+        language=record["language"],
+        score=record["score"],
+    )

@@ -1,0 +1,134 @@
+"""The cache port on Redis: faster when it is there, never in the way when it is not.
+
+A breaker opens at the first failure, so that at most one request in a while waits for a Redis
+that hangs; a background probe closes it again. Entries are `SET key value EX ttl`; each tag has a
+sorted set of its keys by expiry, so that an invalidation finds and frees them.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+UNLINK_BATCH = 500  # keys a command: keeps Redis responsive for others
+
+
+class RedisCache:
+    """`app.chat.ports.Cache` on a Redis or Valkey server. Close with `aclose()`."""
+
+    def __init__(self, url: str, *, timeout_seconds: float, retry_after_seconds: float) -> None:
+        self._timeout = timeout_seconds
+        self._retry_after = retry_after_seconds
+        self._probe: asyncio.Task[None] | None = None
+        self._redis = Redis.from_url(
+            url,
+            socket_connect_timeout=timeout_seconds,
+            socket_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    async def ping(self) -> bool:
+        """Whether the server answers now."""
+
+        async def ping() -> bool:
+            return bool(await self._redis.ping())
+
+        return await self._guard(ping, False)
+
+    async def aclose(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+        await self._redis.aclose()
+
+    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        async def read() -> Sequence[bytes | None]:
+            values: list[bytes | None] = await self._redis.mget(list(keys))  # type: ignore[assignment]
+            return values
+
+        return await self._guard(read, [None] * len(keys))
+
+    async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None:
+        async def write() -> None:
+            now = time.time()
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(key, value, ex=ttl_seconds)
+                for tag in tags:
+                    index = f"cache:index:{tag}"
+                    pipe.zremrangebyscore(index, "-inf", now)
+                    pipe.zadd(index, {key: now + ttl_seconds})
+                    pipe.expire(index, ttl_seconds, gt=True)
+                    pipe.expire(index, ttl_seconds, nx=True)
+                await pipe.execute()
+
+        await self._guard(write, None)
+
+    async def drop(self, tag: str) -> int:
+        """Free the tag's entries; how many there were. 0 while Redis is away: the epochs in the
+        keys have already made them unreachable."""
+        index = f"cache:index:{tag}"
+
+        async def unlink() -> int | None:
+            members = await self._redis.zpopmin(index, UNLINK_BATCH)
+            keys = [member[0] for member in members]
+            return int(await self._redis.unlink(*keys)) if keys else None  # type: ignore[arg-type]
+
+        freed = 0
+        while (count := await self._guard(unlink, None)) is not None:
+            freed += count
+        return freed
+
+    async def _guard(self, call: Callable[[], Awaitable[Result]], otherwise: Result) -> Result:
+        if self._probe is not None:
+            return otherwise
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await call()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._open(error)
+            return otherwise
+
+    def _open(self, error: Exception) -> None:
+        if self._probe is None:
+            log.warning("redis away, answering without it", cause=type(error).__name__)
+            self._probe = asyncio.create_task(self._until_back())
+
+    async def _until_back(self) -> None:
+        while True:
+            await asyncio.sleep(self._retry_after)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._redis.ping()
+            except (RedisError, OSError, TimeoutError):
+                continue
+            log.info("redis back")
+            self._probe = None
+            return
+
+
+class NoCache:
+    """The cache port where no Redis is configured: every look-up is a miss."""
+
+    async def ping(self) -> bool:
+        return True
+
+    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        return [None] * len(keys)
+
+    async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None:
+        return None
+
+    async def drop(self, tag: str) -> int:
+        return 0
+
+    async def aclose(self) -> None:
+        return None

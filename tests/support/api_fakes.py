@@ -1,0 +1,401 @@
+"""The ports behind the HTTP layer, in memory, and an engine that follows a script."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import httpx2
+from fastapi import FastAPI
+
+from app.api.services import Services
+from app.chat.administration import (
+    AgentRecord,
+    ConversationRecord,
+    MessageRecord,
+    Page,
+    PortfolioRecord,
+)
+from app.chat.engine import Engine
+from app.chat.events import Done, Event, Failed, Sources, Start, Token
+from app.chat.model import Agent, Citation, Passage, QueryComplexity, Question, Scope, Usage
+from app.chat.ports import Provider, Retrieval, RetrievalRequest
+from app.chat.runs import Run, Runs
+from app.errors import AppError, Conflict, Interrupted, InvalidInput, NotFound
+from app.ingest.check import check_document
+from app.ingest.ingestor import Ingestor
+from app.ingest.ports import Accepted, DocumentRecord, Documents, NewDocument
+from app.main import create_app
+
+Item = TypeVar("Item")
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+RUN = UUID("01890000-0000-7000-8000-000000000001")
+CONVERSATION = UUID("01890000-0000-7000-8000-000000000002")
+MESSAGE = UUID("01890000-0000-7000-8000-000000000003")
+LOCAL = "http://127.0.0.1:8000"
+OWNER = Scope(1)
+
+PASSAGE = Passage(
+    number=1,
+    chunk_id=11,
+    document_id=7,
+    title="React",
+    uri="react.md",
+    text="React is a library.",
+    start=0,
+    end=19,
+    score=0.5,
+    sources={"vector": 1},
+    similarity=0.9,
+)
+CITATION = Citation(1, 7, 11, "React", "react.md", "React is a library.", 0, 19, 0.5)
+DONE = Done(
+    citations=[CITATION],
+    cached=False,
+    run_id=RUN,
+    conversation_id=CONVERSATION,
+    message_id=MESSAGE,
+    complexity=QueryComplexity.SIMPLE,
+    top_k=3,
+    max_tokens=2000,
+    language="en",
+    usage=Usage(10, 5, True),
+    timings_ms={"retrieve": 1.5, "total": 2.25},
+    degraded=[],
+    finish_reason="stop",
+)
+START = Start(RUN, CONVERSATION, MESSAGE)
+SOURCES = Sources([PASSAGE])
+ANSWERED: list["Step"] = [START, SOURCES, Token("React is "), Token("a library [1]."), DONE]
+
+Step = Event | AppError | asyncio.Event
+
+
+class ScriptedEngine(Engine):
+    """An engine whose runs go through `script`: events are appended, errors end the run, and an
+    asyncio.Event is waited for."""
+
+    def __init__(self) -> None:
+        self.runs = Runs()
+        self.script: Sequence[Step] = ANSWERED
+        self.refusal: AppError | None = None
+        self.asked: list[tuple[Scope, Question, float]] = []
+        self.started: asyncio.Queue[Run] = asyncio.Queue()
+
+    async def start(self, scope: Scope, question: Question, *, grace_seconds: float = 0.0) -> Run:
+        self.asked.append((scope, question, grace_seconds))
+        if self.refusal is not None:
+            raise self.refusal
+        run = Run(uuid.uuid4(), scope, grace_seconds)
+        self.runs.add(run)
+        run.started_by(asyncio.create_task(self._play(run, self.script)))
+        self.started.put_nowait(run)
+        return run
+
+    async def _play(self, run: Run, script: Sequence[Step]) -> None:
+        try:
+            for step in script:
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, AppError):
+                    raise step
+                else:
+                    run.append(step)
+        except asyncio.CancelledError:
+            run.error = Interrupted()
+        except AppError as error:
+            run.error = error
+        if (error := run.error) is not None:
+            run.append(Failed(error.code, error.message, error.retryable, error.status))
+        self.runs.finish(run)
+
+
+def page(items: Sequence[Item], limit: int, after: str | None) -> Page[Item]:
+    """A page by position; a cursor that is not a number is refused."""
+    if after is not None and not after.isdigit():
+        raise InvalidInput("The cursor `after` is not one that this server gave out.")
+    begin = int(after or 0)
+    end = begin + limit
+    return Page(items[begin:end], str(end) if end < len(items) else None)
+
+
+class Records:
+    """One tenant's records of a kind, by id."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, Any] = {}
+
+    def find(self, scope: Scope, number: int) -> Any:
+        if scope.tenant_id != OWNER.tenant_id or number not in self.records:
+            raise NotFound
+        return self.records[number]
+
+    def check_name(self, values: Mapping[str, Any], of: int | None = None) -> None:
+        taken = {record.name for number, record in self.records.items() if number != of}
+        if values.get("name") in taken:
+            raise Conflict("This name is taken.")
+
+    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[Any]:
+        return page(list(self.records.values()), limit, after)
+
+    async def get(self, scope: Scope, number: int) -> Any:
+        return self.find(scope, number)
+
+    async def update(self, scope: Scope, number: int, values: Mapping[str, Any]) -> Any:
+        record = self.find(scope, number)
+        self.check_name(values, number)
+        self.records[number] = replace(record, version=record.version + 1, **values)
+        return self.records[number]
+
+    async def delete(self, scope: Scope, number: int) -> None:
+        self.find(scope, number)
+        del self.records[number]
+
+
+class FakeAgents(Records):
+    async def create(self, scope: Scope, values: Mapping[str, Any]) -> AgentRecord:
+        self.check_name(values)
+        number = len(self.records) + 1
+        record = AgentRecord(id=number, version=1, created_at=NOW, updated_at=NOW, **values)
+        self.records[number] = record
+        return record
+
+
+class FakePortfolios(Records):
+    async def create(self, scope: Scope, values: Mapping[str, Any]) -> PortfolioRecord:
+        self.check_name(values)
+        number = len(self.records) + 1
+        counts = {"version": 1, "document_count": 0, "chunk_count": 0}
+        record = PortfolioRecord(id=number, **counts, created_at=NOW, updated_at=NOW, **values)
+        self.records[number] = record
+        return record
+
+
+class FakeDocuments:
+    def __init__(self) -> None:
+        self.records: dict[int, DocumentRecord] = {}
+
+    async def list(
+        self, scope: Scope, portfolio_id: int, limit: int, after: str | None
+    ) -> Page[DocumentRecord]:
+        held = [each for each in self.records.values() if each.portfolio_id == portfolio_id]
+        return page([replace(each, text="") for each in held], limit, after)
+
+    async def get(self, scope: Scope, document_id: int) -> DocumentRecord:
+        if document_id not in self.records:
+            raise NotFound
+        return self.records[document_id]
+
+    async def delete(self, scope: Scope, document_id: int) -> None:
+        await self.get(scope, document_id)
+        del self.records[document_id]
+
+
+class FakeIngestor:
+    """Stores at once; `index` marks what has "unreadable" for a title as failed."""
+
+    def __init__(self, documents: FakeDocuments, portfolios: FakePortfolios) -> None:
+        self._documents = documents
+        self._portfolios = portfolios
+
+    async def accept(
+        self, scope: Scope, portfolio_id: int, documents: Sequence[NewDocument]
+    ) -> Sequence[Accepted]:
+        for document in documents:
+            check_document(document, 10 * 1024 * 1024)
+        await self._portfolios.get(scope, portfolio_id)
+        return [self._store(portfolio_id, document) for document in documents]
+
+    async def index(self, upload_ids: Sequence[int]) -> None:
+        for number in upload_ids:
+            record = self._documents.records[number]
+            failed = record.title == "unreadable"
+            state = ("failed", "It cannot be read.") if failed else ("indexed", None)
+            self._documents.records[number] = replace(record, status=state[0], error=state[1])
+
+    def _store(self, portfolio_id: int, document: NewDocument) -> Accepted:
+        records = self._documents.records
+        for record in records.values():
+            if (record.uri, record.text) == (document.uri, document.text):
+                return Accepted(record.id, "unchanged", None)
+        number = len(records) + 1
+        records[number] = DocumentRecord(
+            id=number,
+            portfolio_id=portfolio_id,
+            title=document.title,
+            uri=document.uri,
+            language="en",
+            status="pending",
+            error=None,
+            text=document.text,
+            metadata=document.metadata,
+            chunk_count=0,
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        return Accepted(number, "created", number)
+
+
+class FakeHistory:
+    def __init__(self) -> None:
+        self.conversation = ConversationRecord(CONVERSATION, 1, "React?", NOW, NOW)
+        self.messages = [
+            MessageRecord(RUN, None, "user", "What is React?", "complete", [], NOW),
+            MessageRecord(MESSAGE, RUN, "assistant", "A library [1].", "complete", [CITATION], NOW),
+        ]
+        self.deleted: list[UUID] = []
+
+    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[ConversationRecord]:
+        return page([self.conversation], limit, after)
+
+    async def get(
+        self, scope: Scope, conversation_id: UUID
+    ) -> tuple[ConversationRecord, Sequence[MessageRecord]]:
+        if conversation_id != CONVERSATION:
+            raise NotFound
+        return self.conversation, self.messages
+
+    async def delete(self, scope: Scope, conversation_id: UUID) -> None:
+        await self.get(scope, conversation_id)
+        self.deleted.append(conversation_id)
+
+
+class FakeRetriever:
+    def __init__(self) -> None:
+        self.asked: list[RetrievalRequest] = []
+
+    async def retrieve(self, scope: Scope, request: RetrievalRequest) -> Retrieval:
+        self.asked.append(request)
+        return Retrieval([PASSAGE], {"vector": 1.0}, ["keyword"])
+
+
+class FakeInvalidation:
+    def __init__(self) -> None:
+        self.raised: list[tuple[int | None, int | None]] = []
+
+    async def raise_epoch(
+        self, scope: Scope, agent_id: int | None, portfolio_id: int | None
+    ) -> None:
+        if agent_id == 99:
+            raise NotFound
+        self.raised.append((agent_id, portfolio_id))
+
+
+class FakeCache:
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+
+    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        return [None for _ in keys]
+
+    async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None:
+        pass
+
+    async def drop(self, tag: str) -> int:
+        self.dropped.append(tag)
+        return 2
+
+
+class FakeCredentials:
+    """Keys are roles: "owner", "admin" and "member" of tenant 1, "stranger" of tenant 2."""
+
+    async def resolve(self, key: str) -> Scope | None:
+        scopes = {
+            "owner": OWNER,
+            "admin": Scope(1, "admin", "admin"),
+            "member": Scope(1, "member", "member"),
+            "stranger": Scope(2),
+        }
+        return scopes.get(key)
+
+    async def create(self, tenant: str, name: str) -> str:
+        return "owner"
+
+    async def default_scope(self) -> Scope:
+        return OWNER
+
+
+class FakeProviders:
+    """Knows auto and extractive; the others are not configured."""
+
+    def for_agent(self, agent: Agent) -> Provider:
+        if agent.provider not in ("auto", "extractive"):
+            raise InvalidInput(f"The provider `{agent.provider}` is not configured.")
+        return cast(Provider, object())
+
+
+@dataclass
+class World:
+    """Everything behind one application, for a test to set up and look at."""
+
+    engine: ScriptedEngine = field(default_factory=ScriptedEngine)
+    agents: FakeAgents = field(default_factory=FakeAgents)
+    portfolios: FakePortfolios = field(default_factory=FakePortfolios)
+    documents: FakeDocuments = field(default_factory=FakeDocuments)
+    history: FakeHistory = field(default_factory=FakeHistory)
+    retriever: FakeRetriever = field(default_factory=FakeRetriever)
+    invalidation: FakeInvalidation = field(default_factory=FakeInvalidation)
+    cache: FakeCache = field(default_factory=FakeCache)
+    dependencies: dict[str, str] = field(default_factory=lambda: {"postgres": "ok"})
+    anonymous_owner: bool = True
+    streaming: bool = True
+    max_request_bytes: int = 1024 * 1024
+
+    async def readiness(self) -> Mapping[str, str]:
+        return self.dependencies
+
+    @asynccontextmanager
+    async def services(self) -> AsyncIterator[Services]:
+        await self.agents.create(OWNER, AGENT)
+        await self.portfolios.create(OWNER, {"name": "sample", "description": ""})
+        yield Services(
+            engine=self.engine,
+            agents=self.agents,
+            portfolios=self.portfolios,
+            history=self.history,
+            documents=cast(Documents, self.documents),
+            ingestor=cast(Ingestor, FakeIngestor(self.documents, self.portfolios)),
+            retriever=self.retriever,
+            invalidation=self.invalidation,
+            cache=self.cache,
+            credentials=FakeCredentials(),
+            providers=FakeProviders(),
+            anonymous_owner=self.anonymous_owner,
+            streaming=self.streaming,
+            max_request_bytes=self.max_request_bytes,
+            max_top_k=50,
+            readiness=self.readiness,
+        )
+
+    def app(self) -> FastAPI:
+        return create_app(self.services)
+
+
+AGENT: dict[str, Any] = {
+    "name": "default",
+    "description": "",
+    "system_prompt": "",
+    "provider": "auto",
+    "model": None,
+    "portfolio_id": 1,
+    "top_k": 15,
+    "max_tokens": 6000,
+    "temperature": 0.2,
+}
+
+
+@asynccontextmanager
+async def client_of(world: World, **headers: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the application in this process, with its lifespan."""
+    app = world.app()
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(
+            transport=transport, base_url=LOCAL, headers=headers
+        ) as client:
+            yield client

@@ -1,0 +1,164 @@
+"""Fakes of the core's ports: what a pipeline needs, in memory, with switches for faults."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from uuid import UUID
+
+from app.chat.engine import Engine
+from app.chat.model import Agent, ChatMessage, Passage, Portfolio, Question, Scope, Usage
+from app.chat.pipeline import Pipeline, Policy
+from app.chat.ports import (
+    Finish,
+    Loaded,
+    Prompt,
+    Provider,
+    Retrieval,
+    RetrievalRequest,
+    Turn,
+)
+from app.chat.runs import Runs
+from app.errors import AppError, NotFound
+
+SCOPE = Scope(tenant_id=1)
+AGENT = Agent(1, "default", "You help.", "auto", None, 1, 15, 6000, 0.2, version=1)
+PORTFOLIO = Portfolio(1, "sample", version=1)
+
+
+def passage(number: int, text: str, start: int = 0) -> Passage:
+    return Passage(
+        number, number, number, f"Title {number}", None, text, start, start + len(text), 1 / number
+    )
+
+
+@dataclass
+class MemoryConversations:
+    """Agents, versions and turns; `turns` is what was stored, in order."""
+
+    agent: Agent = AGENT
+    portfolio: Portfolio | None = PORTFOLIO
+    history: Sequence[ChatMessage] = ()
+    tenant_epoch: int = 0
+    turns: list[Turn] = field(default_factory=list)
+    fail_storing: AppError | None = None
+
+    async def load(self, scope: Scope, question: Question) -> Loaded:
+        if question.agent not in (self.agent.id, self.agent.name):
+            raise NotFound
+        return Loaded(self.agent, self.portfolio, self.history, self.tenant_epoch)
+
+    async def store_turn(self, scope: Scope, turn: Turn) -> None:
+        if self.fail_storing is not None:
+            raise self.fail_storing
+        self.turns.append(turn)
+
+
+@dataclass
+class ListRetriever:
+    """Answers every request with the same passages."""
+
+    passages: Sequence[Passage] = ()
+    degraded: Sequence[str] = ()
+    requests: list[RetrievalRequest] = field(default_factory=list)
+
+    async def retrieve(self, scope: Scope, request: RetrievalRequest) -> Retrieval:
+        self.requests.append(request)
+        return Retrieval(self.passages[: request.top_k], {"vector": 1.0}, self.degraded)
+
+
+@dataclass
+class MemoryCache:
+    """The cache port in a dict; `hang` makes look-ups wait for ever, like a stopped Redis."""
+
+    entries: dict[str, bytes] = field(default_factory=dict)
+    tags: dict[str, set[str]] = field(default_factory=dict)
+    ttls: dict[str, int] = field(default_factory=dict)
+    hang: bool = False
+
+    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        if self.hang:
+            await asyncio.Event().wait()
+        return [self.entries.get(key) for key in keys]
+
+    async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None:
+        self.entries[key] = value
+        self.ttls[key] = ttl_seconds
+        for tag in tags:
+            self.tags.setdefault(tag, set()).add(key)
+
+    async def drop(self, tag: str) -> int:
+        keys = self.tags.pop(tag, set())
+        return sum(self.entries.pop(key, None) is not None for key in keys)
+
+
+@dataclass
+class ScriptedProvider:
+    """Streams `deltas`, then finishes; or raises `error` after them; or waits at `gate`."""
+
+    deltas: Sequence[str] = ("The answer ", "is here [1].")
+    finish: Finish = field(default_factory=lambda: Finish("stop", Usage(10, 5)))
+    error: AppError | None = None
+    gate: asyncio.Event | None = None
+    name: str = "scripted"
+    model: str = "scripted-1"
+    uses_history: bool = True
+    prompts: list[Prompt] = field(default_factory=list)
+    closed: int = 0
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+        self.prompts.append(prompt)
+        try:
+            for delta in self.deltas:
+                yield delta
+            if self.gate is not None:
+                await self.gate.wait()
+            if self.error is not None:
+                raise self.error
+            yield self.finish
+        finally:
+            self.closed += 1
+
+    def for_agent(self, agent: Agent) -> Provider:
+        return self
+
+
+@dataclass
+class Core:
+    """An engine on fakes, with the fakes at hand."""
+
+    conversations: MemoryConversations = field(default_factory=MemoryConversations)
+    retriever: ListRetriever = field(
+        default_factory=lambda: ListRetriever([passage(1, "The answer is here.")])
+    )
+    cache: MemoryCache = field(default_factory=MemoryCache)
+    provider: ScriptedProvider = field(default_factory=ScriptedProvider)
+    policy: Policy = field(default_factory=lambda: Policy(encoder="hash"))
+
+    def engine(self) -> Engine:
+        pipeline = Pipeline(
+            conversations=self.conversations,
+            retriever=self.retriever,
+            cache=self.cache,
+            providers=self.provider,
+            policy=self.policy,
+            clock=ticking(),
+            new_id=numbered(),
+            nonce=lambda: "nonce",
+        )
+        return Engine(pipeline, Runs(), default_scope)
+
+
+async def default_scope() -> Scope:
+    return SCOPE
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that goes on by a millisecond a look."""
+    ticks = count()
+    return lambda: next(ticks) / 1000
+
+
+def numbered() -> Callable[[], UUID]:
+    numbers = count(1)
+    return lambda: UUID(int=next(numbers))

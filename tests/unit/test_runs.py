@@ -1,0 +1,92 @@
+"""A run's log: every reader sees every event once, in order, and leaving cancels after grace."""
+
+import asyncio
+from contextlib import aclosing
+from uuid import UUID
+
+import pytest
+
+from app.chat.events import Event, Failed, Token
+from app.chat.model import Scope
+from app.chat.runs import KEPT_FINISHED_RUNS, Run, Runs
+from app.errors import AppError, Interrupted, NotFound
+
+ID = UUID(int=7)
+SCOPE = Scope(tenant_id=1)
+END = Failed("interrupted", "stopped", False, 409)
+
+
+def make_run(grace_seconds: float = 0.0) -> Run:
+    return Run(ID, SCOPE, grace_seconds)
+
+
+async def read(run: Run, after: int = 0) -> list[tuple[int, Event]]:
+    return [each async for each in run.follow(after)]
+
+
+async def test_readers_before_and_after_the_end_see_the_same() -> None:
+    run = make_run()
+    early = asyncio.create_task(read(run))
+    for event in (Token("a"), Token("b"), END):
+        await asyncio.sleep(0)
+        run.append(event)
+    expected = [(1, Token("a")), (2, Token("b")), (3, END)]
+    assert await early == expected
+    assert await read(run) == expected
+    assert await read(run, after=1) == expected[1:]
+    assert await read(run, after=3) == []
+
+
+async def test_the_last_reader_leaving_cancels_the_producer() -> None:
+    run = make_run()
+    producer = asyncio.create_task(asyncio.Event().wait())
+    run.started_by(producer)  # type: ignore[arg-type]
+    run.append(Token("a"))
+    async with aclosing(run.follow()) as events:
+        await anext(events)
+    await run.stopped()
+    assert producer.cancelled()
+
+
+async def test_within_its_grace_a_run_survives_until_a_reader_is_back() -> None:
+    run = make_run(grace_seconds=60)
+    producer = asyncio.create_task(asyncio.Event().wait())
+    run.started_by(producer)  # type: ignore[arg-type]
+    run.append(Token("a"))
+    async with aclosing(run.follow()) as events:
+        await anext(events)
+    again = asyncio.create_task(read(run, after=1))
+    await asyncio.sleep(0)
+    assert not producer.cancelled()
+    run.append(END)
+    assert await again == [(2, END)]
+    run.cancel()
+
+
+async def test_a_failed_run_raises_its_error_from_answer() -> None:
+    run = make_run()
+    run.error = Interrupted()
+    run.append(END)
+    with pytest.raises(Interrupted):
+        await run.answer()
+
+
+async def test_runs_are_their_tenants_own_and_the_oldest_are_forgotten() -> None:
+    runs = Runs()
+    first: UUID | None = None
+    for number in range(KEPT_FINISHED_RUNS + 1):
+        run = Run(UUID(int=number), SCOPE, 0)
+        first = first or run.id
+        runs.add(run)
+        run.append(END)
+        runs.finish(run)
+    latest = UUID(int=KEPT_FINISHED_RUNS)
+    assert runs.get(SCOPE, latest).finished
+    with pytest.raises(NotFound):
+        runs.get(Scope(tenant_id=2), latest)
+    with pytest.raises(NotFound):
+        runs.get(SCOPE, UUID(int=0))
+
+
+def test_errors_default_message_is_their_docstring() -> None:
+    assert AppError().message.startswith("Something went wrong")
