@@ -5,12 +5,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app import __version__
 from app.api import problems
 from app.api.middleware import DrainUnread, Edge
 from app.api.page import page_router
 from app.api.routes import ROUTERS
 from app.api.services import Services
+
+CONTRACT_VERSION = "1"  # of the calls and their shapes, not of the package
 
 
 def create_app(build_services: Callable[[], AbstractAsyncContextManager[Services]]) -> FastAPI:
@@ -24,7 +25,7 @@ def create_app(build_services: Callable[[], AbstractAsyncContextManager[Services
 
     app = FastAPI(
         title="Citestream",
-        version=__version__,
+        version=CONTRACT_VERSION,
         summary="Cited answers over a team's own documents, whole or streamed.",
         lifespan=lifespan,
         docs_url=None,  # both pages load their scripts from elsewhere

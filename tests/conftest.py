@@ -24,6 +24,7 @@ from app.embedded.postgres import (
     SUPERUSER,
     database_statements,
 )
+from tests.support.command import Running, running
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +108,16 @@ async def _execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def running_service(server_folder: Path) -> AsyncIterator[Running]:
+    """`citestream run` as a user starts it: a process of its own with the sample portfolio."""
+    async with running(server_folder / "run") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def live_server(running_service: Running) -> str:
+    """The address of that service, without a slash at the end."""
+    return running_service.url

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from app.api.body import limited, media_type, parse_json, read_json, refuse_encodings
@@ -32,22 +32,33 @@ async def read_documents(request: Request, limit: int) -> list[NewDocument]:
 
 
 async def _read_files(request: Request, limit: int) -> list[NewDocument]:
-    counted = Request(request.scope, limited(request, limit))
+    form = await _read_form(request, limit)
     documents: list[NewDocument] = []
     try:
-        # Starlette keeps a file's first MB in memory and the rest in a temporary file.
-        async with counted.form(max_files=MAX_DOCUMENTS, max_fields=MAX_DOCUMENTS) as form:
-            for name, part in form.multi_items():
-                if not isinstance(part, UploadFile):
-                    raise InvalidInput(f"The part `{name[:100]}` is not a file; send files only.")
-                documents += await _parse(part)
-    except HTTPException as error:
-        raise MalformedBody(f"The body is not valid multipart: {error.detail}") from None
+        for name, part in form.multi_items():
+            if not isinstance(part, UploadFile):
+                raise InvalidInput(f"The part `{name[:100]}` is not a file; send files only.")
+            documents += await _parse(part)
+    finally:
+        await form.close()
     if not documents:
         raise InvalidInput("Send at least one file.")
     if len(documents) > MAX_DOCUMENTS:
         raise InvalidInput(f"Send at most {MAX_DOCUMENTS:,} documents at once.")
     return documents
+
+
+async def _read_form(request: Request, limit: int) -> FormData:
+    """The parts, all read. Starlette keeps a file's first MB in memory, the rest in a temporary
+    file, which closing the form removes."""
+    counted = Request(request.scope, limited(request, limit))
+    try:
+        return await counted.form(max_files=MAX_DOCUMENTS, max_fields=MAX_DOCUMENTS)
+    except HTTPException as error:
+        raise MalformedBody(f"The body is not valid multipart: {error.detail}") from None
+    except UnicodeError:
+        # From the codec that the request names as its charset, or a name in RFC 2231's form.
+        raise MalformedBody("A part's name cannot be read; send names as UTF-8.") from None
 
 
 async def _parse(part: UploadFile) -> Sequence[NewDocument]:

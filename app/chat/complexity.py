@@ -66,7 +66,7 @@ def _level(sentences: list[str], questions: int) -> QueryComplexity:
     rank = _ORDER.index(_plain_level(text, words))
     if questions > 1:
         rank += 1
-    elif rank and sum(1 for _ in _CONSTRAINT.finditer(text)) >= _SEVERAL_CONSTRAINTS:
+    elif sum(1 for _ in _CONSTRAINT.finditer(text)) >= _SEVERAL_CONSTRAINTS:
         rank = _ORDER.index(QueryComplexity.COMPLEX)
     return _ORDER[rank]
 

@@ -13,7 +13,8 @@ Offsets = tuple[int, int]
 # A sentence ends at its punctuation (with closing quotes) before a space, or at an empty line,
 # or before a list item or heading.
 _SENTENCE_END = re.compile(
-    r"[.!?…](?<![.!?…][.!?…])[.!?…]*+[\"'”’»)\]]*+(?=\s)|\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d{1,3}[.)]) )|[。！？]"
+    r"[.!?…](?<![.!?…][.!?…])[.!?…]*+[\"'”’»)\]]*+(?=\s)"
+    r"|\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d{1,3}[.)]) )|[。！？]"
 )
 # "e.g. this", "Dr. Smith", "J. Smith", "3. Install": no end, though it looks like one.
 _NO_END = re.compile(

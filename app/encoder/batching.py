@@ -25,7 +25,8 @@ class Limits:
 
     batch_tokens: int = 1024
     batch_texts: int = 64
-    waiting_queries: int = 1024
+    # No fewer than a single request may bring (`wire.MAX_INPUTS`).
+    waiting_queries: int = 2048
     waiting_documents: int = 4096
 
     @classmethod

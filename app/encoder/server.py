@@ -17,6 +17,8 @@ from app.encoder.backend import DEFAULT_MODEL, ModelUnusable, load_backend
 from app.encoder.batcher import Batcher
 from app.encoder.listening import AddressUnusable, Listener, bind
 
+logger = logging.getLogger(__name__)
+
 # Longer than clients keep an idle connection, so that it is they who close it.
 KEEP_ALIVE_SECONDS = 75
 # With uvicorn's own two ticks of 0.1 s the process is gone within a second.
@@ -64,6 +66,9 @@ def run_encoder(
             runner.run(_serve(server, batcher, listener, started))
     except ModelUnusable as error:
         end(1, f"{error}\n")
+    except Exception:
+        logger.exception("The encoder failed.")
+        end(1)
     end()
 
 

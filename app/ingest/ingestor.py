@@ -220,7 +220,7 @@ class Ingestor:
             )
             if self._on_progress is not None:
                 self._on_progress(upload, len(vectors), total)
-        chunks = indexed(upload.text, ready.spans, vectors)
+        chunks = await asyncio.to_thread(indexed, upload.text, ready.spans, vectors)
         store = partial(self._documents.index, upload, ready.language, self._encoder.name, chunks)
         await self._outlast(store, pauses, upload)
 

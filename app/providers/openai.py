@@ -95,7 +95,8 @@ class OpenAIProvider:
                     self._refused.add((self.model, name))
                     del body[name]
             else:
-                return response.http_response
+                raw: httpx2.Response = response.http_response
+                return raw
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         body: dict[str, Any] = {

@@ -90,8 +90,8 @@ PHRASES: Mapping[str, Phrases] = {
             ),
         ),
         identity=re.compile(
-            r"(?:.* )?(?:quien eres(?: tu)?|que eres|quien es usted|como te llamas|cual es tu nombre"
-            r"|como se llama usted|tu nombre|presentate|que puedes hacer)"
+            r"(?:.* )?(?:quien eres(?: tu)?|que eres|quien es usted|como te llamas"
+            r"|cual es tu nombre|como se llama usted|tu nombre|presentate|que puedes hacer)"
         ),
     ),
 }

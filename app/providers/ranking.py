@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from app.chat.model import Passage
 from app.providers.sentences import Sentence, split_sentences
@@ -32,10 +33,15 @@ ENOUGH_COVERAGE = 0.42  # where no cosine is known
 
 MARKER = re.compile(r"\[\s*\^?\d")
 _FIGURE_QUESTION = frozenset(
-    "many much old long far tall often cuantos cuantas cuanto cuanta when year date cuando ano "
-    "fecha percentage porcentaje number numero".split()
+    {
+        *("many", "much", "old", "long", "far", "tall", "often", "when", "year", "date"),
+        *("percentage", "number", "cuantos", "cuantas", "cuanto", "cuanta", "cuando", "ano"),
+        *("fecha", "porcentaje", "numero"),
+    }
 )
-_NAME_QUESTION = frozenset("who whom whose where quien quienes donde which".split())
+_NAME_QUESTION = frozenset(
+    ("who", "whom", "whose", "where", "which", "quien", "quienes", "donde", "cual", "cuales")
+)
 _NAME = re.compile(r"(?<=[^.!?\s] )[«“\"'(]?[A-ZÁÉÍÓÚÑ][^\W\d_]+")
 
 
@@ -138,7 +144,7 @@ def read(question: str, bags: Sequence[frozenset[str]]) -> Query:
     words = frozenset(tokens(question))
     return Query(
         weights=weights,
-        pairs=frozenset(zip(asked, asked[1:], strict=False)),
+        pairs=frozenset(pairwise(asked)),
         figure=bool(words & _FIGURE_QUESTION),
         name=bool(words & _NAME_QUESTION),
     )
@@ -156,7 +162,7 @@ def strength(
     score = sum(query.weights[term] for term in own)
     nearby = (frozenset(around) & query.weights.keys()) - own
     score += NEIGHBOUR * sum(query.weights[term] for term in nearby)
-    for left, right in query.pairs & frozenset(zip(found, found[1:], strict=False)):
+    for left, right in query.pairs & frozenset(pairwise(found)):
         score += PAIR * min(query.weights[left], query.weights[right])
     score /= total
     if query.figure and any(char.isdigit() for char in sentence.text):

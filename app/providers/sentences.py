@@ -14,16 +14,15 @@ _ITEM = re.compile(r"[ \t]*(?:[-*+•>]|\d{1,3}[.)])[ \t]+\S|[ \t]*\|")
 _RULE = re.compile(r"[\s|:=*_-]*")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 # The end of a sentence: its mark, closing quotes, then space before what can begin another.
-_END = re.compile(
-    r"""[.!?…]+["'”’»)\]]*(?=\s+["'“‘«(\[*_¿¡]*[^\W_a-zß-öø-ÿ])|[。！？]"""  # noqa: RUF001
-)
+_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s+["'“‘«(\[*_¿¡]*[^\W_a-zß-öø-ÿ])|[。！？]""")
 _WORD_BEFORE = re.compile(r"[^\s(«“\"'¿¡]+\Z")
-_ABBREVIATIONS = frozenset(
+_ABBREVIATIONS = (
     "mr mrs ms dr prof st jr sr vs etc e.g i.e cf al fig no nos vol pp ed eds inc ltd co corp dept "
     "approx ca gen col lt sgt rev gov sen rep mt jan feb mar apr jun jul aug sept sep oct nov dec "
     "p.ej ej sra sres dra d dña ud uds vd pág págs núm art cap fig aprox avda ee ee.uu av lic ing "
-    "arq máx mín tel".split()
+    "arq máx mín tel"
 )
+_ABBREVIATION_WORDS = frozenset(_ABBREVIATIONS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +100,4 @@ def _is_abbreviation(text: str, begin: int, stop: int, mark: str) -> bool:
     if before is None:
         return False
     word = before.group()
-    return word.lower() in _ABBREVIATIONS or (len(word) == 1 and word.isupper())
+    return word.lower() in _ABBREVIATION_WORDS or (len(word) == 1 and word.isupper())

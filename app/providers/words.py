@@ -7,8 +7,7 @@ from functools import lru_cache
 _TOKEN = re.compile(r"[^\W_]+[+#]*")
 
 # Words that say nothing about what a text is about, in English and Spanish; folded.
-STOPWORDS = frozenset(
-    """
+_STOPWORDS = """
 a about above after again all also am an and any anything are as at be because been before being
 below between both but by can compare compared comparing comparison could describe did difference
 differences do does doing done down during each ever every everything exactly explain few find for
@@ -29,8 +28,8 @@ mi mis mismo mostrar mucho muchos muestra muy nada ni ningun ninguna no nos noso
 otro otros para pero poder podria por porque puede pueden pues que quien quienes quiero saber se
 sea segun ser si sido siendo sin sobre solo son su sus tal tambien tan tanto te tener tenia tiene
 tienen toda todas todo todos tras tu tus u un una unas uno unos usa usan usted utilizan y ya yo
-""".split()
-)
+"""
+STOPWORDS = frozenset(_STOPWORDS.split())
 
 _SUFFIXES = (
     *("izaciones", "izacion", "aciones", "amientos", "imientos", "amiento", "imiento", "adoras"),

@@ -455,7 +455,8 @@ class Turn {
   }
 
   #list(citations) {
-    const rows = citations.map((citation) => h("li", {}, this.#opener(citation, { className: "source" },
+    const ordered = [...citations].sort((a, b) => a.number - b.number);
+    const rows = ordered.map((citation) => h("li", {}, this.#opener(citation, { className: "source" },
       h("span", { className: "chip" }, String(citation.number)),
       h("span", { className: "source-title" }, citation.title),
       h("span", { className: "source-quote" }, preview(citation.quote)))));
@@ -538,6 +539,7 @@ const page = {
     const turn = new Turn(question, (failed) => this.ask(failed.question, failed));
     this.running = { turn, abort };
     this.update();
+    panel.close({ restoreFocus: false });
     $("welcome").hidden = true;
     if (replaced) replaced.element.replaceWith(turn.element);
     else $("log").append(turn.element);

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from app.chat.model import MAX_MESSAGE_CHARS
@@ -320,3 +322,69 @@ async def test_a_switched_off_stream_says_so(world: World) -> None:
         response = await client.post(STREAM, json={"message": "hi"})
         check_problem(response, 403, "feature_disabled")
         assert (await client.post(CHAT, json={"message": "hi"})).status_code == 200
+
+
+MULTIPART = "multipart/form-data; boundary=b"
+NAMED = 'form-data; name="f"; filename="a.md"'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "disposition", "more"),
+    [
+        (MULTIPART, "form-data; name=f; filename*=utf-8''%E2%82%AC.md", ""),
+        (MULTIPART, "form-data; name=f; filename*=nonsense''%FF%FE.md", ""),
+        (MULTIPART, 'form-data; name="f"; filename=""', ""),
+        (MULTIPART, 'form-data; name="f"; filename="/../..\\"', ""),
+        (MULTIPART, 'form-data; name="f"; filename="\x80\xff.md"', ""),
+        (MULTIPART, "form-data", ""),
+        (MULTIPART, "", ""),
+        (MULTIPART, NAMED, "Content-Type: \xff\r\n"),
+        (MULTIPART, NAMED, "Content-Transfer-Encoding: base64\r\n"),
+        (MULTIPART, NAMED, "X: " + "y" * 100_000 + "\r\n"),
+        (MULTIPART, NAMED, "X: y\r\n" * 10_000),
+        (f"{MULTIPART}; charset=idna", 'form-data; name="\xff..x"; filename="a..md"', ""),
+        (f"{MULTIPART}; charset=hex", NAMED, ""),
+        (f"{MULTIPART}; charset=utf-16", NAMED, ""),
+        (f"{MULTIPART}; charset=unicode_escape", 'form-data; name=f; filename="\\ud800"', ""),
+        ("multipart/form-data; boundary=" + "b" * 5000, NAMED, ""),
+        ('multipart/form-data; boundary=""', NAMED, ""),
+        ("multipart/form-data; boundary*=utf-8''%E2%82%AC", NAMED, ""),
+    ],
+)
+async def test_strange_multipart_is_never_a_5xx(
+    client: httpx2.AsyncClient, content_type: str, disposition: str, more: str
+) -> None:
+    part = f"--b\r\nContent-Disposition: {disposition}\r\n{more}\r\nhello\r\n--b--\r\n"
+    headers = {"Content-Type": content_type}
+    response = await client.post(DOCUMENTS, content=part.encode("latin-1"), headers=headers)
+    if response.status_code != 202:
+        assert response.status_code < 500, response.text
+        check_problem(response, response.status_code, response.json()["code"])
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["message", "title", "text", "metadata", "documents", "name", "filters"]
+            )
+            | st.text(max_size=3),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    value=ANYTHING, path=st.sampled_from([CHAT, STREAM, DOCUMENTS, "/api/agents", "/api/retrieve"])
+)
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+async def test_no_json_is_ever_a_5xx(client: httpx2.AsyncClient, value: Any, path: str) -> None:
+    response = await client.post(path, content=json.dumps(value), headers=JSON)
+    assert response.status_code < 500, response.text

@@ -11,14 +11,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, TypeAlias
 
 import asyncpg
 import psutil
 import pytest
 import redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import app
 
@@ -115,6 +119,9 @@ class Person:
         return printed
 
 
+Running: TypeAlias = tuple[Person, dict[str, Any]]
+
+
 def answer(process: "subprocess.Popen[str]") -> dict[str, Any]:
     assert process.stdout is not None
     printed: dict[str, Any] = json.loads(process.stdout.readline())
@@ -172,42 +179,60 @@ def site(place: Path) -> Path:
     return target
 
 
-@pytest.fixture
-def new_person(place: Path, site: Path) -> Iterator[Callable[[str], Person]]:
-    people: list[Person] = []
-
-    def make(user: str) -> Person:
-        folder = Path(tempfile.mkdtemp(dir=place))
-        arguments: dict[str, Any] = {}
-        uid = os.geteuid()
-        if user == ORDINARY:
-            entry = pwd.getpwnam(user)
-            uid = entry.pw_uid
-            os.chown(folder, uid, entry.pw_gid)
-            arguments = {"user": uid, "group": entry.pw_gid, "extra_groups": []}
-        folder.chmod(0o755)
-        # Not the virtual environment's: it would find the packages that a test leaves out.
-        python = python_for(uid)
-        assert python is not None
-        people.append(Person(folder, python, site, arguments))
-        return people[-1]
-
-    yield make
-    for person in people:
+@contextmanager
+def a_person(place: Path, site: Path, user: str) -> Iterator[Person]:
+    folder = Path(tempfile.mkdtemp(dir=place))
+    arguments: dict[str, Any] = {}
+    uid = os.geteuid()
+    if user == ORDINARY:
+        entry = pwd.getpwnam(user)
+        uid = entry.pw_uid
+        os.chown(folder, uid, entry.pw_gid)
+        arguments = {"user": uid, "group": entry.pw_gid, "extra_groups": []}
+    folder.chmod(0o755)
+    # Not the virtual environment's: it would find the packages that a test leaves out.
+    python = python_for(uid)
+    assert python is not None
+    person = Person(folder, python, site, arguments)
+    try:
+        yield person
+    finally:
         for process in person.processes:
-            if process.poll() is None:
-                end(process)
-            for stream in (process.stdin, process.stdout):
-                if stream:
-                    stream.close()
-        for location in person.folder.rglob("postgres.location"):
+            end(process)
+            if process.stdout:
+                process.stdout.close()
+        for location in folder.rglob("postgres.location"):
             shutil.rmtree(location.read_text().strip(), ignore_errors=True)
-        assert servers_of(person.folder) == []
+    assert servers_of(folder) == []
 
 
 @pytest.fixture(params=users())
-def person(request: pytest.FixtureRequest, new_person: Callable[[str], Person]) -> Person:
-    return new_person(request.param)
+def person(request: pytest.FixtureRequest, place: Path, site: Path) -> Iterator[Person]:
+    """Everybody we can be: what differs between root and others is tested as both."""
+    with a_person(place, site, request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def ourselves(place: Path, site: Path) -> Iterator[Person]:
+    with a_person(place, site, users()[0]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=users())
+def running(request: pytest.FixtureRequest, place: Path, site: Path) -> Iterator[Running]:
+    """One start for all the tests that only look."""
+    with a_person(place, site, request.param) as made:
+        encoder = [str(made.python), "-c", ENCODER]
+        yield made, answer(made.start(made.folder / "data", *encoder))
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Wait for something that another process does."""
+    deadline = monotonic() + 30
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.01)
 
 
 def kinds(processes: list[psutil.Process]) -> set[str]:
@@ -222,26 +247,23 @@ async def value(url: str, query: str) -> Any:
         await connection.close()
 
 
-async def test_everything_starts_and_ends_together(person: Person) -> None:
-    data = person.folder / "new" / "data"
-    process = person.start(data, str(person.python), "-c", ENCODER)
-    servers = answer(process)
+async def test_every_server_answers(running: Running) -> None:
+    person, servers = running
     assert await value(servers["owner_url"], "SELECT '[1,2]'::vector <-> '[1,3]'") == 1
+    engine = create_async_engine(servers["app_url"].replace("://", "+asyncpg://", 1))
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT current_user")) == "citestream_app"
+    await engine.dispose()
     with redis.Redis.from_url(servers["redis_url"]) as client:
-        assert client.ping()
         settings = client.config_get("maxmemory*")
     assert settings["maxmemory"] == str(256 * 1024 * 1024)
     assert settings["maxmemory-policy"] == "allkeys-lru"
     assert servers["encoder_url"].startswith("http+unix://%2F")
     assert len(servers_of(person.folder)) == 3
-    assert end(process) == 0
-    assert servers_of(person.folder) == []
-    assert not (data / "servers.json").exists()
 
 
-async def test_roles_have_no_more_rights_than_they_need(person: Person) -> None:
-    process = person.start(person.folder / "data")
-    servers = answer(process)
+async def test_roles_have_no_more_rights_than_they_need(running: Running) -> None:
+    _, servers = running
     rights = "SELECT rolsuper OR rolbypassrls OR rolcreatedb OR rolcreaterole FROM pg_roles"
     for url in (servers["owner_url"], servers["app_url"]):
         assert await value(url, f"{rights} WHERE rolname = current_user") is False
@@ -250,17 +272,14 @@ async def test_roles_have_no_more_rights_than_they_need(person: Person) -> None:
     assert await value(servers["app_url"], may.format("database", "citestream", "TEMP")) is False
     assert await value(servers["app_url"], may.format("schema", "public", "CREATE")) is False
     assert await value(servers["owner_url"], may.format("schema", "public", "CREATE")) is True
-    end(process)
 
 
-async def test_text_is_unicode_everywhere(person: Person) -> None:
-    process = person.start(person.folder / "data")
-    url = answer(process)["app_url"]
+async def test_text_is_unicode_everywhere(running: Running) -> None:
+    url = running[1]["app_url"]
     assert await value(url, "SHOW server_encoding") == "UTF8"
     assert await value(url, "SELECT to_tsvector('spanish', '¿Quién?')::text") == "'quien':1"
     assert await value(url, "SELECT lower('ÁÑ')") == "áñ"
     assert await value(url, "SHOW fsync") == "on"
-    end(process)
 
 
 def connect_as(user: str, socket: Path, python: Path) -> str:
@@ -272,17 +291,24 @@ def connect_as(user: str, socket: Path, python: Path) -> str:
     return result.stderr
 
 
-async def test_nobody_else_can_enter(person: Person) -> None:
-    process = person.start(person.folder / "data")
-    servers = answer(process)
-    socket = Path(servers["redis_url"].removeprefix("unix://"))
-    for path in (socket.parent, socket, socket.parent / ".s.PGSQL.5432"):
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    for path in (person.folder / "data").iterdir():
+def test_nobody_else_can_enter(running: Running) -> None:
+    person, servers = running
+    valkey = Path(servers["redis_url"].removeprefix("unix://"))
+    postgres = valkey.parent / ".s.PGSQL.5432"
+    for path in (valkey.parent, valkey, postgres, *(person.folder / "data").iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     if ROOT:
-        assert "PermissionError" in connect_as("daemon", socket, person.python)
-    end(process)
+        assert "PermissionError" in connect_as("daemon", valkey, person.python)
+        assert "PermissionError" in connect_as("daemon", postgres, person.python)
+
+
+async def test_everything_ends_together(person: Person) -> None:
+    data = person.folder / "new" / "data"
+    process = person.start(data, str(person.python), "-c", ENCODER)
+    assert answer(process)["encoder_url"]
+    assert end(process) == 0
+    assert servers_of(person.folder) == []
+    assert not (data / "servers.json").exists()
 
 
 async def test_data_survive_a_restart_and_a_kill(person: Person) -> None:
@@ -293,8 +319,7 @@ async def test_data_survive_a_restart_and_a_kill(person: Person) -> None:
     former = servers_of(person.folder)
     encoder = next(server for server in former if "--uds" in server.cmdline())
     assert end(process, signal.SIGKILL) == -signal.SIGKILL
-    while encoder in servers_of(person.folder):
-        pass  # it ends by itself; the suite's time limit is the deadline
+    until(lambda: encoder not in servers_of(person.folder))
     assert kinds(servers_of(person.folder)) == {"postgres", "valkey-server"}
 
     process = person.start(data)
@@ -334,8 +359,7 @@ def test_a_half_made_database_is_made_again(person: Person) -> None:
     data = person.folder / "data"
     process = person.start(data)
     home = data / "postgres"
-    while not list(home.glob("unfinished-*")):
-        assert process.poll() is None
+    until(lambda: list(home.glob("unfinished-*")))
     end(process, signal.SIGKILL)
     assert not (home / "cluster").exists()
     assert "owner_url" in person.run(data)
@@ -362,10 +386,8 @@ def test_a_second_process_joins_and_leaves(person: Person) -> None:
     ("number", "status"),
     [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, -signal.SIGINT)],
 )
-def test_signals_stop_the_servers(
-    new_person: Callable[[str], Person], number: int, status: int
-) -> None:
-    person = new_person(users()[0])
+def test_signals_stop_the_servers(ourselves: Person, number: int, status: int) -> None:
+    person = ourselves
     process = person.start(person.folder / "data", str(person.python), "-c", ENCODER)
     answer(process)
     assert end(process, number) == status
@@ -401,9 +423,9 @@ def test_what_cannot_be_written_is_said_in_a_sentence(person: Person) -> None:
     ],
 )
 def test_a_missing_program_is_said_in_a_sentence(
-    new_person: Callable[[str], Person], missing: str, advice: str
+    ourselves: Person, missing: str, advice: str
 ) -> None:
-    person = new_person(users()[0])
+    person = ourselves
     bare = person.folder / "site"
     shutil.copytree(person.site, bare, symlinks=True, copy_function=os.link)
     shutil.rmtree(bare / missing)
@@ -431,12 +453,10 @@ def modes(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("private", ["data folder", "programs", "both"])
-async def test_no_folder_is_opened_to_others(
-    new_person: Callable[[str], Person], private: str
-) -> None:
+async def test_no_folder_is_opened_to_others(ourselves: Person, private: str) -> None:
     """Root's servers run as a system user, which can reach neither of these; an ordinary user's
     run as himself, who can."""
-    person = new_person(users()[0])
+    person = ourselves
     closed = person.folder / "closed"
     closed.mkdir(mode=0o700)
     data = (person.folder if private == "programs" else closed) / "data"
@@ -459,8 +479,8 @@ async def test_no_folder_is_opened_to_others(
     assert (home / "software").exists() == (ROOT and private != "data folder")
 
 
-def test_a_data_folder_removed_is_a_fresh_start(new_person: Callable[[str], Person]) -> None:
-    person = new_person(users()[0])
+def test_a_data_folder_removed_is_a_fresh_start(ourselves: Person) -> None:
+    person = ourselves
     closed = person.folder / "closed"
     closed.mkdir(mode=0o700)
     person.run(closed / "data")

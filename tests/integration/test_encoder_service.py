@@ -251,7 +251,7 @@ async def test_it_never_outlives_a_killed_parent(tmp_path: Path) -> None:
     command += ["--uds", str(tmp_path / "encoder.sock")]
     parent = f"import subprocess; subprocess.Popen({command!r}, stdin=subprocess.PIPE).wait()"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", parent, stdout=subprocess.PIPE
+        sys.executable, "-c", parent, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     assert b"is ready" in await process.stdout.readline()

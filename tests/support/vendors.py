@@ -29,7 +29,8 @@ class Script:
     """How one request is answered.
 
     `tokens`: the deltas, or a function of the request's JSON body that gives them.
-    `gates[i]`: awaited before token i is sent; `gates[len(tokens)]` before the finish.
+    `gates[i]`: awaited before token i is sent; `gates[len(tokens)]` before the finish, and the
+    one after that between the finish and what follows it.
     `status`: an HTTP status to answer with instead of a stream, with `retry_after`.
     `refuses`: request fields that are answered by a 400 that names them.
     `fault`: what happens after `fault_after` tokens: the connection is reset, ends without a
@@ -235,11 +236,11 @@ class Answer:
             return await self._fail()
         if len(tokens) in script.gates:
             await script.gates[len(tokens)].wait()
-        await self._finish()
+        await self._finish(script.gates.get(len(tokens) + 1))
         self._write_chunk("")  # not drained: the next request may come at once
         return True
 
-    async def _finish(self) -> None:
+    async def _finish(self, gate: asyncio.Event | None) -> None:
         """The end as each vendor writes it: Mistral's usage comes with the reason, OpenAI's
         after it, without choices and only when asked for."""
         script = self._script
@@ -253,8 +254,11 @@ class Answer:
             await self._event({**last, "usage": usage} if usage else last)
         elif script.finish_reason:
             await self._event(self._chunk({}, script.finish_reason))
-            if usage and (self._received.body.get("stream_options") or {}).get("include_usage"):
-                await self._event({**self._chunk({}), "choices": [], "usage": usage})
+        if gate:
+            await gate.wait()
+        asked = (self._received.body.get("stream_options") or {}).get("include_usage")
+        if usage and asked and self._received.vendor == "openai":
+            await self._event({**self._chunk({}), "choices": [], "usage": usage})
         if script.done_marker:
             await self._data("[DONE]")
 

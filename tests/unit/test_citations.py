@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,7 +153,7 @@ def test_little_is_withheld_and_never_for_long() -> None:
 
 PIECES = st.sampled_from(
     ["[", "]", "1", "2", "99", "9", ",", ", ", "-", " ", "  ", "\n", "`", "```", "~~~", "\\", "(",
-     ")", "^", "x", "word", "Ana Torres.", ".", "【", "】", "0", "[1]", " [99]", "[1, 99]", "- ", "é"]
+     ")", "^", "x", "word", "Ana Torres.", ".", "【", "】", "0", "[1]", " [99]", "[1, 99]", "- "]
 )  # fmt: skip
 ANSWERS = st.one_of(st.lists(PIECES, max_size=25).map("".join), st.text(max_size=40))
 
@@ -161,11 +163,7 @@ def test_any_split_gives_the_same_answer(text: str, cuts: list[int]) -> None:
     whole, split = CitationDecoder({1, 2}), CitationDecoder({1, 2})
     expected = "".join(whole.feed(text) + whole.flush())
     places = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    pieces = [
-        piece
-        for start, end in zip(places, places[1:], strict=False)
-        for piece in split.feed(text[start:end])
-    ]
+    pieces = [piece for start, end in pairwise(places) for piece in split.feed(text[start:end])]
     pieces += split.flush()
     assert "".join(pieces) == expected
     assert all(pieces)
@@ -301,14 +299,20 @@ def test_only_accepted_markers_are_cited() -> None:
         ("", []),
         (" \n ", []),
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
-        ("Dr. Smith, e.g. J. Smith, wrote it. Yes.", ["Dr. Smith, e.g. J. Smith, wrote it.", "Yes."]),
+        (
+            "Dr. Smith, e.g. J. Smith, wrote it. Yes.",
+            ["Dr. Smith, e.g. J. Smith, wrote it.", "Yes."],
+        ),
         ("Version 3.14 of example.org. Next", ["Version 3.14 of example.org.", "Next"]),
-        ("# Title\n\nText over\ntwo lines.\n- a\n- b", ["# Title", "Text over\ntwo lines.", "- a", "- b"]),
+        (
+            "# Title\n\nText over\ntwo lines.\n- a\n- b",
+            ["# Title", "Text over\ntwo lines.", "- a", "- b"],
+        ),
         ("He said “no.” Then left.", ["He said “no.”", "Then left."]),
         ("¿Qué? ¡Sí! La Sra. Gil vino.", ["¿Qué?", "¡Sí!", "La Sra. Gil vino."]),
         ("1. Install it.\n2. Run it.", ["1. Install it.", "2. Run it."]),
         ("今天。明天。", ["今天。", "明天。"]),
     ],
-)  # fmt: skip
+)
 def test_sentences(text: str, sentences: list[str]) -> None:
     assert [text[start:end] for start, end in sentence_spans(text)] == sentences

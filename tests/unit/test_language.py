@@ -213,7 +213,9 @@ def test_mixed_case_and_missing_accents_change_nothing() -> None:
     assert detect_language(plain, default="en") == "es"
 
 
-@pytest.mark.parametrize("unit", ["(", "a(", "`", "a`", "_", "a.", "'", "a'", "¿", "ñ", "the ", "\n"])
+@pytest.mark.parametrize(
+    "unit", ["(", "a(", "`", "a`", "_", "a.", "'", "a'", "¿", "ñ", "the ", "\n"]
+)
 def test_the_longest_message_is_no_trouble(unit: str) -> None:
     assert detect_language(unit * 8000, default="en") in {"en", "es"}
 

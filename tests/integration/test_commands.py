@@ -1,0 +1,164 @@
+"""The commands as a user types them, each a process of its own."""
+
+import asyncio
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from tests.support.command import Running, environment, output_of, running
+
+QUESTION = "Who led the Atlas dashboard?"
+
+
+@pytest.fixture(scope="module")
+async def service(running_service: Running) -> AsyncIterator[Running]:
+    yield running_service
+
+
+async def test_the_ready_line_has_the_page_and_a_curl_that_works_as_printed(
+    service: Running,
+) -> None:
+    line = service.lines[-1]
+    shell = line[line.index("curl ") :]
+    process = await asyncio.create_subprocess_shell(
+        shell, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    printed, _ = await process.communicate()
+    events = [json.loads(each[5:]) for each in printed.decode().split("\n") if each[:5] == "data:"]
+    assert [events[0]["type"], events[-1]["type"]] == ["start", "done"]
+    assert events[-1]["citations"]
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        page = await http.get(service.url)
+    assert page.status_code == 200
+    assert "<html" in page.text
+
+
+async def test_the_api_process_never_imports_torch(service: Running) -> None:
+    maps = Path(f"/proc/{service.process.pid}/maps")
+    if not maps.exists():  # macOS: the import-linter contract and the encoder's test stand alone
+        return
+    assert "torch" not in maps.read_text()
+    encoder = [
+        child
+        for child in psutil.Process(service.process.pid).children(recursive=True)
+        if "encoder" in child.cmdline()
+    ]
+    assert len(encoder) == 1
+
+
+async def test_ask_streams_an_answer_and_lists_its_sources(service: Running) -> None:
+    status, printed = await output_of("ask", QUESTION, env=environment(service.data))
+    assert status == 0, printed
+    assert "[1]" in printed
+    assert "Sources" in printed
+    assert "atlas-dashboard.md" in printed
+
+
+async def test_ask_says_in_a_sentence_what_is_wrong(service: Running) -> None:
+    env = environment(service.data)
+    status, printed = await output_of("ask", QUESTION, "--agent", "nobody", env=env)
+    assert status == 1
+    assert printed.strip().endswith("citestream: There is no such agent.")
+
+
+async def test_ingest_adds_then_skips_then_replaces(service: Running, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "one.md").write_text("# One\n\nThe first document is about otters.")
+    (tmp_path / "deep" / "two.txt").write_text("The second document is about herons.")
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00bad")
+    env = environment(service.data)
+    arguments = ("ingest", str(tmp_path), "--portfolio", "zoo")
+    status, printed = await output_of(*arguments, env=env)
+    assert "2 new, 0 changed, 0 unchanged, 1 failed" in printed, printed
+    assert "bad.txt" in printed
+    assert status == 1
+    (tmp_path / "bad.txt").unlink()
+    (tmp_path / "one.md").write_text("# One\n\nThe first document is about badgers.")
+    status, printed = await output_of(*arguments, env=env)
+    assert status == 0
+    assert "0 new, 1 changed, 1 unchanged, 0 failed" in printed, printed
+
+
+async def test_a_key_of_a_new_tenant_opens_only_that_tenant(service: Running) -> None:
+    status, printed = await output_of("key", "--tenant", "acme", env=environment(service.data))
+    assert status == 0, printed
+    headers = {"Authorization": f"Bearer {printed.split()[-1]}"}
+    async with httpx2.AsyncClient(base_url=service.url, trust_env=False) as http:
+        agents = await http.get("/api/agents", headers=headers)
+    assert agents.json() == {"items": [], "next": None}
+
+
+async def test_a_busy_port_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        status, printed = await output_of("run", env=environment(tmp_path / "data", PORT=port))
+    assert status == 1
+    assert f"Port {port} on 127.0.0.1 is in use" in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"CITESTREAM_TYPO": "1"}, "CITESTREAM_TYPO is not a setting"),
+        ({"PORT": "many"}, "PORT:"),
+        ({"CITESTREAM_FEATURES__STREAMING": "perhaps"}, "CITESTREAM_FEATURES__STREAMING:"),
+    ],
+)
+async def test_a_wrong_setting_is_one_sentence(
+    tmp_path: Path, variables: dict[str, str], says: str
+) -> None:
+    status, printed = await output_of("run", env=environment(tmp_path, **variables))
+    assert status == 1
+    assert says in printed
+    assert "Traceback" not in printed
+
+
+async def test_a_data_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    env = environment(tmp_path / "file" / "data", PORT="0")
+    status, printed = await output_of("run", env=env)
+    assert status == 1
+    assert "Traceback" not in printed
+    assert str(tmp_path / "file" / "data") in printed
+
+
+async def test_help_names_every_command(tmp_path: Path) -> None:
+    status, printed = await output_of("--help", env=environment(tmp_path))
+    assert status == 0
+    for name in ("run", "serve", "encoder", "migrate", "ingest", "ask", "key"):
+        assert name in printed
+
+
+async def test_ctrl_c_stops_every_process_and_data_survive(server_folder: Path) -> None:
+    data = server_folder / "restarted"
+    async with running(data) as service:
+        children = psutil.Process(service.process.pid).children(recursive=True)
+        assert len(children) >= 3
+        async with httpx2.AsyncClient(base_url=service.url, trust_env=False) as http:
+            asked = await http.post("/api/agents/1/chat", json={"message": QUESTION}, timeout=30)
+        assert await service.interrupt() == 0
+    assert not [child for child in children if child.is_running()]
+    modes = [stat.S_IMODE(parent.stat().st_mode) for parent in data.parents if parent != Path("/")]
+    async with running(data) as again:
+        assert not [line for line in again.lines if "Indexing" in line]
+        path = f"/api/conversations/{asked.json()['conversation_id']}"
+        async with httpx2.AsyncClient(base_url=again.url, trust_env=False) as http:
+            stored = await http.get(path)
+        assert stored.json()["messages"][0]["content"] == QUESTION
+        os.kill(again.process.pid, 15)
+        async with asyncio.timeout(30):
+            await again.process.wait()
+    assert modes == [
+        stat.S_IMODE(parent.stat().st_mode) for parent in data.parents if parent != Path("/")
+    ]
