@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
@@ -281,9 +281,7 @@ async def seed_sample(services: Services, on_progress: Callable[[str], None]) ->
     if not files or sample is None or (sample.name, sample.version) != ("sample", 1):
         return
     documents = [
-        replace(document, uri=file.name)
-        for file in files
-        for document in parse_file(file.name, file.read_bytes(), None)
+        document for file in files for document in parse_file(file.name, file.read_bytes())
     ]
     on_progress(f"Indexing the sample portfolio of {len(documents)} documents …")
     accepted = await services.ingestor.accept(scope, sample.id, documents)

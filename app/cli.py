@@ -120,10 +120,13 @@ def main() -> None:
 
 def _run(command: Coroutine[Any, Any, Any]) -> Any:
     """Run a command; expected failures become one sentence and exit code 1."""
+    import uvloop
+
     from app.commands.failures import EXPECTED, sentence
 
     try:
-        return asyncio.run(command)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(command)
     except EXPECTED as error:
         print(f"citestream: {sentence(error)}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -10,7 +10,7 @@ def configure_logging(level: str) -> None:
     """Set up structlog once a process. Standard library loggers show warnings and above."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if sys.stderr.isatty()
         else structlog.processors.JSONRenderer()
     )

@@ -61,7 +61,7 @@ class Portfolio:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What came in, already checked for shape (`app.chat.question.check_message`)."""
+    """What came in, already checked for shape (`app.chat.normalise.check_message`)."""
 
     agent: int | str
     message: str

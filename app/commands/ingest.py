@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from app.api.services import Services
 from app.bootstrap import Settings, build_services, connected
 from app.chat.model import Scope
 from app.errors import AppError
+from app.ingest.check import check_document
 from app.ingest.files import find_files
 from app.ingest.parse import parse_file
 from app.ingest.ports import NewDocument
@@ -44,8 +44,9 @@ async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
             outcome: Counter[str] = Counter()
             for at in range(0, len(files), BATCH):
                 batch = files[at : at + BATCH]
-                documents = _parse(batch, console, outcome)
-                await _index(services, scope, portfolio_id, documents, console, outcome)
+                documents = _parse(batch, settings.ingest.max_document_bytes, console, outcome)
+                if documents:
+                    await _index(services, scope, portfolio_id, documents, console, outcome)
                 bar.advance(task, len(batch))
             bar.update(task, description="Done")
     console.print(
@@ -71,28 +72,21 @@ async def _portfolio(services: Services, scope: Scope, name: str) -> int:
 
 
 def _parse(
-    files: Sequence[tuple[Path, str]], console: Console, outcome: Counter[str]
+    files: Sequence[tuple[Path, str]], max_bytes: int, console: Console, outcome: Counter[str]
 ) -> list[NewDocument]:
-    """The documents of some files; one that cannot be read is reported and passed over."""
+    """The documents of some files; a file that cannot be taken is reported and passed over."""
     documents: list[NewDocument] = []
     for path, uri in files:
         try:
-            parsed = parse_file(path.name, path.read_bytes(), None)
-        except AppError as error:
+            parsed = parse_file(uri, path.read_bytes())
+            for document in parsed:
+                check_document(document, max_bytes)
+        except (AppError, OSError) as error:
             outcome["failed"] += 1
-            console.print(f"[red]{path}[/red]: {error.message}")
-            continue
-        except OSError as error:
-            outcome["failed"] += 1
-            console.print(f"[red]{path}[/red]: {error.strerror}")
-            continue
-        documents += [replace(each, uri=each.uri or _uri(uri, n)) for n, each in enumerate(parsed)]
+            console.print(f"[red]{path}[/red]: {getattr(error, 'message', error)}")
+        else:
+            documents += parsed
     return documents
-
-
-def _uri(file_uri: str, position: int) -> str:
-    """A file's first document has the file's own uri, the following ones a fragment of it."""
-    return file_uri if position == 0 else f"{file_uri}#{position}"
 
 
 async def _index(

@@ -12,21 +12,22 @@ SHOWN_TITLE_CHARS = 80
 
 def check_call(documents: Sequence[NewDocument], max_bytes: int) -> None:
     """Raise for the first document that is not acceptable, naming its position and title, and
-    for two that have one identity (their uri, or without one their text)."""
+    for two with one uri: only one of them could be the document. The same content twice is one
+    document, as it is over two calls."""
     if not documents:
         raise EmptyDocument("The call has no documents; send at least one.")
-    positions: dict[tuple[bool, str], int] = {}
+    positions: dict[str, int] = {}
     for position, document in enumerate(documents, start=1):
         try:
             check_document(document, max_bytes)
         except (InvalidInput, TooLarge) as error:
             raise type(error)(f"{naming(position, document)}: {error.message}") from error
-        identity = (document.uri is None, document.uri or document.text)
-        first = positions.setdefault(identity, position)
+        if document.uri is None:
+            continue
+        first = positions.setdefault(document.uri, position)
         if first != position:
-            same = "text" if document.uri is None else "uri"
             raise DuplicateDocument(
-                f"{naming(position, document)} has the same {same} as document {first}; "
+                f"{naming(position, document)} has the same uri as document {first}; "
                 "send each document once."
             )
 

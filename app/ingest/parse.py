@@ -4,6 +4,7 @@ Pure and CPU-bound: run it in a thread for anything that came over the network.
 """
 
 import enum
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -55,7 +56,8 @@ SUPPORTED = f"Supported are {', '.join(SUFFIXES)}, all as UTF-8."
 
 
 def parse_file(name: str, data: bytes, content_type: str | None = None) -> list[NewDocument]:
-    """The documents in a file, in order; only JSON gives them a `uri`, the rest is the caller's.
+    """The documents in a file, in order, each with a `uri`: its own where JSON gives it one, else
+    the file's name, which may be a relative path; further ones of a file have a number behind it.
 
     Markdown and text are kept as they are, but for a byte order mark and CRLF, which becomes LF.
     Raises InvalidInput in one of its kinds (see `app.ingest.errors`) or UnsupportedMediaType.
@@ -65,12 +67,22 @@ def parse_file(name: str, data: bytes, content_type: str | None = None) -> list[
     text = decode(data)
     check_text(text)
     if kind is Kind.JSON:
-        return from_json(load(text, "The file"))
-    if kind is Kind.JSON_LINES:
-        return from_items(load_lines(text))
-    text = text.replace("\r\n", "\n")
-    title = (markdown_title(text) if kind is Kind.MARKDOWN else None) or path.stem or "Untitled"
-    return [NewDocument(title=title[:MAX_TITLE_CHARS], text=text)]
+        documents = from_json(load(text, "The file"))
+    elif kind is Kind.JSON_LINES:
+        documents = from_items(load_lines(text))
+    else:
+        text = text.replace("\r\n", "\n")
+        title = (markdown_title(text) if kind is Kind.MARKDOWN else None) or path.stem or "Untitled"
+        documents = [NewDocument(title=title[:MAX_TITLE_CHARS], text=text)]
+    return [
+        document if document.uri else replace(document, uri=file_uri(name, place))
+        for place, document in enumerate(documents)
+    ]
+
+
+def file_uri(name: str, place: int) -> str | None:
+    """What a file's document is known by; None where the file has no name."""
+    return f"{name}#{place}" if name and place else name or None
 
 
 def kind_of(path: PurePosixPath, data: bytes, content_type: str | None) -> Kind:

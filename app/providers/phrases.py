@@ -96,7 +96,7 @@ PHRASES: Mapping[str, Phrases] = {
     ),
 }
 # A greeting is short; a longer message that begins like one carries a question.
-MAX_SMALL_TALK_WORDS = 6
+MAX_SMALL_TALK_WORDS = 7
 # Only the start of the system prompt is the agent's own; passages come far behind it.
 _NAME = re.compile(
     r"(?:(?i:you are|you're|your name is|i am|my name is|eres|te llamas|tu nombre es)\s+)"
@@ -127,7 +127,10 @@ def small_talk(message: str, language: str) -> str | None:
 
 def identity(message: str, language: str, system_prompt: str) -> str | None:
     """Who the agent is, where the message asks just that; its name is the system prompt's."""
-    folded = " ".join(tokens(message))
+    words = tokens(message)
+    if len(words) > MAX_SMALL_TALK_WORDS:
+        return None
+    folded = " ".join(words)
     for table in (phrases(language), *PHRASES.values()):
         if table.identity.fullmatch(folded):
             name = _NAME.search(system_prompt[:_NAME_WITHIN_CHARS])

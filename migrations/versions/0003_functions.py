@@ -117,9 +117,13 @@ END $$;
 """
 
 # Distances are computed on halfvec both ways; a score is the cosine. The exact scan orders by the
-# uncast column, which no index has, so Postgres cannot take the approximate way by itself. The
-# other query leaves it the choice: where a portfolio is a small part of its partition, HNSW would
-# visit mostly foreign vectors, and Postgres' estimate rightly prefers to scan and sort.
+# uncast column, which no index has, so Postgres cannot take the approximate way by itself.
+#
+# A partition's graph holds other portfolios' vectors too. To meet `p_limit` of ours it visits
+# p_limit * partition / matching of all; ef_search is twice that, so that one round is enough and
+# nothing depends on the order of later rounds. Where that takes more than 1000 (pgvector's limit)
+# or the scan is cheaper, the scan is also the better: for 1,100 of 20,600 vectors and k = 60 HNSW
+# took 3.8 ms for recall 0.92 (strict_order 0.80), the scan 1 ms for 1.
 VECTOR_SEARCH = """
 CREATE FUNCTION matching_documents(p_portfolio bigint, p_filters jsonb) RETURNS bigint[]
 LANGUAGE sql STABLE RETURN ARRAY(
@@ -135,6 +139,8 @@ CREATE FUNCTION search_vectors(
 #variable_conflict use_column
 DECLARE
     v_matching bigint;
+    v_partition double precision;
+    v_ef double precision;
     v_filter text := '';
     v_chunks bigint[];
     v_ids bigint[];
@@ -151,10 +157,15 @@ BEGIN
         v_matching := coalesce(cardinality(v_chunks), 0);
         v_filter := 'AND e.chunk_id = ANY ($5)';
     END IF;
-    IF v_matching >= p_exact_below THEN
-        PERFORM set_config('hnsw.ef_search',
-                           least(greatest(p_ef_search, p_limit), 1000)::text, true),
-                set_config('hnsw.iterative_scan', 'strict_order', true);
+    IF v_matching >= p_exact_below AND v_matching > 0 THEN
+        SELECT greatest(k.reltuples, v_matching) INTO v_partition FROM pg_class k
+         WHERE k.oid = (SELECT e.tableoid FROM rag_embedding e
+                         WHERE e.portfolio_id = p_portfolio LIMIT 1);
+        v_ef := greatest(p_ef_search, ceil(2 * p_limit * v_partition / v_matching));
+    END IF;
+    IF v_ef <= 1000 AND v_matching >= p_exact_below * v_ef / p_ef_search THEN
+        PERFORM set_config('hnsw.ef_search', v_ef::integer::text, true),
+                set_config('hnsw.iterative_scan', 'relaxed_order', true);
         EXECUTE format(
             'SELECT array_agg(n.chunk_id), array_agg(n.distance) FROM ('
             'SELECT e.chunk_id, e.embedding::halfvec(%1$s) <=> $1::halfvec(%1$s) AS distance '

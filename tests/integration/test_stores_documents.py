@@ -278,7 +278,7 @@ async def test_writers_that_cross_never_block_each_other(stores: Stores, scope: 
     version, documents, chunks = await state(stores, scope, portfolio.id)
     listed = (await stores.documents.list(scope, portfolio.id, 100, None)).items
     assert documents == chunks == sum(record.chunk_count for record in listed)
-    assert version > 30
+    assert version > 10
     await asyncio.gather(
         stores.portfolios.delete(scope, portfolio.id),
         *(churn(number) for number in range(4)),

@@ -16,7 +16,7 @@ from app.ingest.ports import NewDocument
 
 ITEM: dict[str, Any] = {"title": "T", "text": "x", "uri": "u", "metadata": {"year": 2024}}
 DOCUMENT = NewDocument("T", "x", "u", {"year": 2024})
-BARE = NewDocument("A", "b")
+BARE = NewDocument("A", "b", "a")
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,33 @@ def test_markdown_and_text(name: str, data: bytes, title: str, text: str | None)
     [document] = parse_file(name, data, "text/markdown")  # the suffix decides where it can
     assert document.title == title
     assert document.text == (text if text is not None else data.decode())
-    assert document.uri is None
+    assert document.uri == (name or None)
 
 
 @pytest.mark.parametrize(
     ("name", "content_type", "data", "expected"),
     [
         ("a.json", None, ITEM, [DOCUMENT]),
-        ("a.json", None, [ITEM, {"title": "A", "text": "b"}], [DOCUMENT, BARE]),
+        (
+            "a.json",
+            None,
+            [ITEM, {"title": "A", "text": "b"}],
+            [DOCUMENT, NewDocument("A", "b", "a.json#1")],
+        ),
         ("a.json", "text/plain", {"documents": [ITEM]}, [DOCUMENT]),
         ("a", "application/json; charset=utf-8", ITEM, [DOCUMENT]),
-        ("a.json", None, {**ITEM, "uri": None, "metadata": None}, [NewDocument("T", "x")]),
-        ("a.jsonl", None, b'{"title":"A","text":"b"}\r\n\n{"title":"A","text":"b"}', [BARE] * 2),
+        (
+            "a.json",
+            None,
+            {**ITEM, "uri": None, "metadata": None},
+            [NewDocument("T", "x", "a.json")],
+        ),
+        (
+            "a.jsonl",
+            None,
+            b'{"title":"A","text":"b"}\r\n\n{"title":"A","text":"b"}',
+            [NewDocument("A", "b", "a.jsonl"), NewDocument("A", "b", "a.jsonl#1")],
+        ),
         ("a", "application/x-ndjson", b'\xef\xbb\xbf{"title":"A","text":"b"}\n', [BARE]),
     ],
 )

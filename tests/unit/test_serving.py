@@ -1,0 +1,32 @@
+"""Listening: one sentence where it cannot, and no 40 ms pauses where it can."""
+
+import asyncio
+import socket
+
+import pytest
+
+from app.serving import PortBusy, listen
+
+
+async def test_accepted_connections_do_not_delay_small_writes() -> None:
+    accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with listen("127.0.0.1", 0) as listener:
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await accepted
+            writer.close()
+
+
+def test_a_taken_port_and_a_foreign_address_are_one_sentence_each() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortBusy, match=f"Port {port} on 127.0.0.1 is in use; .*PORT="):
+            listen("127.0.0.1", port)
+    with pytest.raises(PortBusy, match="Cannot listen on"):
+        listen("192.0.2.1", 0)
