@@ -184,11 +184,16 @@ async def _connect_encoder(settings: Settings, stack: AsyncExitStack) -> Encoder
     client = await EncoderClient.connect(
         settings.encoder.url,
         api_key=_secret(key) or None,
-        model=settings.encoder.model,
+        model=_served_name(settings.encoder.model),
         timeout_seconds=settings.encoder.timeout_seconds,
     )
     stack.push_async_callback(client.aclose)
     return client
+
+
+def _served_name(model: str) -> str:
+    """What an encoder calls a model: its name, or for a folder the last part of the path."""
+    return Path(model).name if Path(model).is_dir() else model
 
 
 def _encoder_command(settings: Settings) -> list[str] | None:

@@ -101,14 +101,23 @@ def by_document(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def by_side(question: str, ranking: Ranking) -> list[list[Candidate]]:
     """The best sentences on each side of a comparison, empty for a side that the passages do not
-    know; [[]] where the question names no sides. Documents named like a side come first."""
+    know; [[]] where the question names no sides."""
     sides = sides_of(question)
     return [best_of(side, frozenset().union(*sides) - side, ranking) for side in sides] or [[]]
 
 
 def best_of(side: frozenset[str], others: frozenset[str], ranking: Ranking) -> list[Candidate]:
+    """A side's own documents first, then what else of the question a sentence answers, then the
+    order of the text: a document begins with what its subject is."""
     mine = [each for each in ranking.candidates if about(side, each)]
-    mine.sort(key=lambda each: (not side <= each.title_stems, bool(others & each.stems)))
+    mine.sort(
+        key=lambda each: (
+            not side <= each.title_stems,
+            bool(others & each.stems),
+            -len(each.covers - side),
+            each.passage.start + each.sentence.start,
+        )
+    )
     return choose(mine, SENTENCES_A_SIDE, floor=0.0)
 
 

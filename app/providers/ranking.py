@@ -15,7 +15,8 @@ from app.providers.sentences import Sentence, split_sentences
 from app.providers.words import terms, tokens
 
 # Weights, tuned on XQuAD's English and Spanish questions with the right passage among eight.
-NEIGHBOUR = 0.35  # a term of the question in the heading, the title or the sentence before
+NAMED = 0.7  # a term of the question in the title or the heading
+NEIGHBOUR = 0.35  # or in the sentence before
 PAIR = 0.6  # two terms of the question side by side, in its order
 PASSAGE = 0.7  # share of the question that the whole passage covers
 SIMILARITY = 0.5
@@ -107,11 +108,11 @@ def rank(question: str, language: str, passages: Sequence[Passage]) -> Ranking:
         base = PASSAGE * coverage + RANK / (1 + place) + SIMILARITY * (passage.similarity or 0.0)
         for sentence in sentences:
             found = stems[id(sentence)]
-            around = before | titles[passage.number] | frozenset(terms(sentence.heading))
+            named = titles[passage.number] | frozenset(terms(sentence.heading))
             own = frozenset(found) & query.weights.keys()
-            before = frozenset(found)
+            previous, before = before, frozenset(found)
             if not MARKER.search(sentence.text):
-                score = base + strength(query, sentence, found, own, around)
+                score = base + strength(query, sentence, found, named, previous)
                 title = titles[passage.number]
                 candidates.append(Candidate(passage, sentence, score, own, before, title))
     candidates.sort(key=lambda each: -each.score)
@@ -154,17 +155,21 @@ def strength(
     query: Query,
     sentence: Sentence,
     found: Sequence[str],
-    own: frozenset[str],
-    around: Iterable[str],
+    named: frozenset[str],
+    previous: frozenset[str],
 ) -> float:
     """What a sentence itself says for its being the answer, before its passage is weighed."""
-    total = query.total
-    score = sum(query.weights[term] for term in own)
-    nearby = (frozenset(around) & query.weights.keys()) - own
-    score += NEIGHBOUR * sum(query.weights[term] for term in nearby)
+    score = 0.0
+    for term, weight in query.weights.items():
+        if term in found:
+            score += weight
+        elif term in named:
+            score += NAMED * weight
+        elif term in previous:
+            score += NEIGHBOUR * weight
     for left, right in query.pairs & frozenset(pairwise(found)):
         score += PAIR * min(query.weights[left], query.weights[right])
-    score /= total
+    score /= query.total
     if query.figure and any(char.isdigit() for char in sentence.text):
         score += EXPECTED
     if query.name and _NAME.search(sentence.text):

@@ -11,8 +11,9 @@ _BETWEEN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _AND = re.compile(r"\s+(?:and|with|to|y|e|con|o|or)\s+|,\s*", re.IGNORECASE)
+# What comes before the first side of "… of X versus Y".
 _LEAD = re.compile(
-    r".*\b(?:compare|between|compara(?:r|me)?|entre|differences?|diferencias?|of|de|is|es)\s+",
+    r".*\b(?:compare|between|compara(?:r|me)?|entre|in|of|for|en|de|is|es)\s+",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -24,7 +25,7 @@ def sides_of(question: str) -> list[frozenset[str]]:
     if len(parts) > 1:
         parts[0] = _LEAD.sub("", parts[0])
     elif match := _BETWEEN.search(question):
-        parts = _AND.split(_LEAD.sub("", match.group(0)))
+        parts = _AND.split(match["rest"])
     sides = [frozenset(terms(part)) for part in parts]
     sides = [side for side in sides if side]
     if len(sides) < 2:

@@ -33,8 +33,8 @@ STOPWORDS = frozenset(_STOPWORDS.split())
 
 _SUFFIXES = (
     *("izaciones", "izacion", "aciones", "amientos", "imientos", "amiento", "imiento", "adoras"),
-    *("adores", "acion", "ciones", "siones", "adora", "ization", "ations", "ation", "mente"),
-    *("iendo", "ieron", "iones", "ables", "ibles", "ador", "ando", "aron", "aban", "cion", "sion"),
+    *("adores", "acion", "ciones", "adora", "ization", "ations", "ation", "mente"),
+    *("iendo", "ieron", "iones", "ables", "ibles", "ador", "ando", "aron", "aban", "cion"),
     *("able", "ible", "ados", "adas", "idos", "idas", "ings", "ments", "ment", "ions", "ness"),
     *("ado", "ada", "ido", "ida", "aba", "ing", "ied", "ies", "ias", "ion", "ers", "ors", "ely"),
     *("ed", "er", "or", "es", "os", "as", "ia", "ly", "ar", "ir", "al", "s", "a", "e", "o", "y"),

@@ -5,7 +5,6 @@ order; so no two writers wait for each other in a circle. Every change of conten
 portfolio's version in its own transaction.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,61 +18,10 @@ from app.stores.database import Database, checked_id
 from app.stores.encoders import EncoderRow, Encoders
 from app.stores.pages import after_id, page
 
-# Rows for one statement: half a second of HNSW insertion at worst, well within its timeout.
-CHUNKS_A_STATEMENT = 200
-
 # The portfolio stays while this transaction lasts; its version and counts may change meanwhile.
 HOLD_PORTFOLIO = "SELECT id FROM portfolios WHERE id = $1 FOR KEY SHARE"
 EXISTS = "SELECT EXISTS (SELECT FROM portfolios WHERE id = $1)"
 
-CREATE = """
-INSERT INTO documents (tenant_id, portfolio_id, title, uri, metadata, content_hash)
-VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id
-"""
-FIND = """
-SELECT id, status = 'indexed' AND content_hash = $3 AND metadata = $4 AS unchanged
-  FROM documents
- WHERE portfolio_id = $1 AND {identity} FOR NO KEY UPDATE
-"""
-FIND_BY_URI = FIND.format(identity="uri = $2")
-FIND_BY_CONTENT = FIND.format(identity="uri IS NULL AND $2::text IS NULL AND content_hash = $3")
-UPLOAD = """
-INSERT INTO document_uploads
-    (tenant_id, portfolio_id, document_id, title, uri, text, metadata, content_hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id
-"""
-WAITS = "UPDATE documents SET status = 'pending', error = NULL, updated_at = now() WHERE id = $1"
-
-# Pending still, if a later text of it waits already.
-REPLACE = """
-UPDATE documents d
-   SET title = $3, text = $4, metadata = $5, language = $6, content_hash = $7, revision = $2,
-       chunk_count = $8, error = NULL, updated_at = now(),
-       status = CASE WHEN EXISTS (
-           SELECT FROM document_uploads u WHERE u.document_id = d.id AND u.id > $2
-       ) THEN 'pending' ELSE 'indexed' END
- WHERE id = $1
-"""
-# The vectors explicitly: the cascade would look for them chunk by chunk.
-CLEAR_VECTORS = """
-DELETE FROM rag_embedding
- WHERE portfolio_id = $1 AND chunk_id IN (SELECT id FROM rag_chunk WHERE document_id = $2)
-"""
-CLEAR_CHUNKS = "DELETE FROM rag_chunk WHERE document_id = $1"
-INSERT_CHUNKS = """
-WITH given AS (
-    SELECT * FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::text[], $10::halfvec[])
-        AS g(ordinal, start_char, end_char, text, embedding)
-), stored AS (
-    INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char,
-                           text, language, tsv)
-    SELECT $1, $2, $3, ordinal, start_char, end_char, text, $4, chunk_tsv($4, $11, text)
-      FROM given
-    RETURNING id, ordinal
-)
-INSERT INTO rag_embedding (portfolio_id, chunk_id, encoder_id, tenant_id, embedding)
-SELECT $2, stored.id, $5, $1, given.embedding FROM stored JOIN given USING (ordinal)
-"""
 CHANGED = """
 UPDATE portfolios
    SET version = version + 1, document_count = document_count + $2, chunk_count = chunk_count + $3,
@@ -203,60 +151,9 @@ class PgDocuments:
             await connection.execute(CHANGED, portfolio_id, counted, -gone["chunk_count"])
 
 
-def content_hash(title: str, text: str) -> bytes:
-    """SHA-256 over title and text, which NUL parts because neither can hold one."""
-    return hashlib.sha256(f"{title}\0{text}".encode("utf-8", "surrogatepass")).digest()
-
-
-def _lock_key(document: NewDocument) -> tuple[bool, str, str, str]:
-    """Documents of one identity keep their order (sorting is stable); others get one that all
-    callers share, so that two of them never hold what the other waits for."""
-    if document.uri is not None:
-        return (True, document.uri, "", "")
-    return (False, "", document.title, document.text)
-
-
 async def _hold(connection: asyncpg.Connection, portfolio_id: int) -> None:
     if await connection.fetchval(HOLD_PORTFOLIO, portfolio_id) is None:
         raise NotFound(MISSING_PORTFOLIO)
-
-
-async def _accept(
-    connection: asyncpg.Connection, scope: Scope, portfolio_id: int, document: NewDocument
-) -> Accepted:
-    digest, metadata = content_hash(document.title, document.text), dict(document.metadata)
-    document_id, unchanged = await _identify(
-        connection, scope, portfolio_id, document, digest, metadata
-    )
-    if unchanged:
-        return Accepted(document_id, "unchanged", None)
-    upload_id = await connection.fetchval(
-        UPLOAD, scope.tenant_id, portfolio_id, document_id, document.title, document.uri,
-        document.text, metadata, digest,
-    )  # fmt: skip
-    if unchanged is None:
-        return Accepted(document_id, "created", upload_id)
-    await connection.execute(WAITS, document_id)
-    return Accepted(document_id, "replaced", upload_id)
-
-
-async def _identify(
-    connection: asyncpg.Connection,
-    scope: Scope,
-    portfolio_id: int,
-    document: NewDocument,
-    digest: bytes,
-    metadata: Mapping[str, Any],
-) -> tuple[int, bool | None]:
-    """The document's id, locked, and whether it is unchanged; None where it is new."""
-    find = FIND_BY_CONTENT if document.uri is None else FIND_BY_URI
-    create = scope.tenant_id, portfolio_id, document.title, document.uri, metadata, digest
-    while True:  # what another created is found; what yet another then deleted is created again
-        found = await connection.fetchrow(find, portfolio_id, document.uri, digest, metadata)
-        if found is not None:
-            return found["id"], found["unchanged"]
-        if (created := await connection.fetchval(CREATE, *create)) is not None:
-            return created, None
 
 
 async def _lock(connection: asyncpg.Connection, upload: Upload) -> asyncpg.Record | None:
@@ -268,55 +165,6 @@ async def _lock(connection: asyncpg.Connection, upload: Upload) -> asyncpg.Recor
         "FOR NO KEY UPDATE",
         upload.document_id,
         upload.id,
-    )
-
-
-async def _replace(
-    connection: asyncpg.Connection, upload: Upload, language: str, chunk_count: int
-) -> None:
-    await connection.execute(CLEAR_VECTORS, upload.portfolio_id, upload.document_id)
-    await connection.execute(CLEAR_CHUNKS, upload.document_id)
-    await connection.execute(
-        REPLACE,
-        upload.document_id,
-        upload.id,
-        upload.title,
-        upload.text,
-        dict(upload.metadata),
-        language,
-        content_hash(upload.title, upload.text),
-        chunk_count,
-    )
-
-
-def _columns(
-    start: int, chunks: Sequence[IndexedChunk], vectors: Sequence[Any]
-) -> tuple[Sequence[Any], ...]:
-    return (
-        range(start, start + len(chunks)),
-        [chunk.span.start for chunk in chunks],
-        [chunk.span.end for chunk in chunks],
-        [chunk.text for chunk in chunks],
-        vectors,
-    )
-
-
-async def _insert(
-    connection: asyncpg.Connection,
-    upload: Upload,
-    language: str,
-    encoder: EncoderRow,
-    columns: tuple[Sequence[Any], ...],
-) -> None:
-    await connection.execute(
-        INSERT_CHUNKS,
-        upload.scope.tenant_id,
-        upload.portfolio_id,
-        upload.document_id,
-        language,
-        encoder.id,
-        *columns,
-        upload.title,
     )
 
 

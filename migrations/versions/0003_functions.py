@@ -48,13 +48,14 @@ BEGIN
         RETURN;
     END IF;
     -- Whole turns only: a question whose answer broke off would leave two in a row.
-    SELECT array_agg(q.content ORDER BY r.id), array_agg(m.content ORDER BY r.id)
+    SELECT array_agg(q.content ORDER BY m.seq), array_agg(m.content ORDER BY m.seq)
       INTO questions, answers
-      FROM (SELECT l.id, l.question_id, l.message_id FROM runs l
-             WHERE l.conversation_id = p_conversation_id AND l.status = 'complete'
-             ORDER BY l.id DESC LIMIT 10) r
-      JOIN messages q ON q.id = r.question_id
-      JOIN messages m ON m.id = r.message_id;
+      FROM (SELECT l.seq, l.run_id, l.content FROM messages l
+             WHERE l.conversation_id = p_conversation_id AND l.role = 'assistant'
+               AND l.status = 'complete'
+             ORDER BY l.seq DESC LIMIT 10) m
+      JOIN runs r ON r.id = m.run_id
+      JOIN messages q ON q.id = r.question_id;
 END $$;
 
 -- False, and nothing stored, when the agent or the continued conversation is gone. A turn that

@@ -103,19 +103,20 @@ async def test_a_key_resolves_until_it_is_revoked_or_expires(stores: Stores) -> 
     [row] = await stores.behind("SELECT * FROM api_keys WHERE key_hash = $1", digest)
     assert (row["name"], row["last4"], row["tenant_id"]) == ("laptop", key[-4:], scope.tenant_id)
     assert scope.subject == f"key:{row['id']}"
-    for column, value in (("expires_at", "-1 s"), ("revoked_at", "0 s")):
+    for expires, revoked, found in (
+        ("-1 s", None, None),
+        (None, "-1 s", None),
+        ("1 h", "-1 s", None),
+        ("1 h", None, scope),
+    ):
         await stores.behind(
-            f"UPDATE api_keys SET expires_at = NULL, revoked_at = NULL, "
-            f"{column} = now() + $2::text::interval WHERE id = $1",
+            "UPDATE api_keys SET expires_at = now() + $2::text::interval, "
+            "revoked_at = now() + $3::text::interval WHERE id = $1",
             row["id"],
-            value,
+            expires,
+            revoked,
         )
-        assert await stores.credentials.resolve(key) is None
-    await stores.behind(
-        "UPDATE api_keys SET revoked_at = NULL, expires_at = now() + interval '1 h' WHERE id = $1",
-        row["id"],
-    )
-    assert await stores.credentials.resolve(key) == scope
+        assert await stores.credentials.resolve(key) == found
 
 
 async def test_a_tenant_is_created_once(stores: Stores) -> None:
