@@ -79,11 +79,19 @@ class Database:
         with translated():
             pool = await asyncpg.create_pool(
                 **connect,
-                min_size=min(2, pool_size),
+                # No floor: asyncpg logs a traceback for each failed try to restore one. Instead
+                # connections stay once made, and the first ones are made here.
+                min_size=0,
                 max_size=pool_size,
+                max_inactive_connection_lifetime=0,
                 init=_register_codecs,
                 reset=_keep,
             )
+            try:
+                await asyncio.gather(*(pool.execute("SELECT 1") for _ in range(min(2, pool_size))))
+            except BaseException:
+                pool.terminate()
+                raise
         engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=creator,  # one parser for the DSN: asyncpg's, unix sockets included

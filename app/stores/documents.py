@@ -14,8 +14,10 @@ from app.chat.administration import Page
 from app.chat.model import Scope
 from app.errors import NotFound
 from app.ingest.ports import Accepted, DocumentRecord, IndexedChunk, NewDocument, Upload
+from app.stores.acceptance import accept_document, lock_key
 from app.stores.database import Database, checked_id
-from app.stores.encoders import EncoderRow, Encoders
+from app.stores.encoders import Encoders
+from app.stores.indexing import clear_chunks, replace_content
 from app.stores.pages import after_id, page
 
 # The portfolio stays while this transaction lasts; its version and counts may change meanwhile.
@@ -61,16 +63,16 @@ class PgDocuments:
         accepted: dict[int, Accepted] = {}
         async with self._database.transaction(scope) as connection:
             await _hold(connection, checked_id(portfolio_id))
-            for place, document in sorted(
-                enumerate(documents), key=lambda each: _lock_key(each[1])
-            ):
-                accepted[place] = await _accept(connection, scope, portfolio_id, document)
+            for place, document in sorted(enumerate(documents), key=lambda each: lock_key(each[1])):
+                accepted[place] = await accept_document(connection, scope, portfolio_id, document)
         return [accepted[place] for place in range(len(documents))]
 
     async def claim(self, limit: int, upload_ids: Sequence[int] | None = None) -> Sequence[Upload]:
         """Take waiting uploads of any tenant, oldest first; no two callers get the same one."""
         rows = await self._database.fetch(
-            "SELECT * FROM claim_uploads($1, $2) ORDER BY id", limit, upload_ids
+            "SELECT * FROM claim_uploads($1, $2) ORDER BY id",
+            limit,
+            None if upload_ids is None else list(upload_ids),
         )
         return [_upload(row) for row in rows]
 
@@ -82,17 +84,12 @@ class PgDocuments:
         EncoderUnavailable where a vector's length is not the encoder's dimension.
         """
         row = await self._encoders.find(encoder)
-        vectors = row.halfvecs([chunk.vector for chunk in chunks])
         async with self._database.transaction(upload.scope) as connection:
             former = await _lock(connection, upload)
             if former is not None:
-                await _replace(connection, upload, language, len(chunks))
-                for start in range(0, len(chunks), CHUNKS_A_STATEMENT):
-                    part = slice(start, start + CHUNKS_A_STATEMENT)
-                    values = _columns(start, chunks[part], vectors[part])
-                    await _insert(connection, upload, language, row, values)
-                added = len(chunks) - former["chunk_count"]
+                await replace_content(connection, upload, language, row, chunks)
                 first = int(former["revision"] == 0)
+                added = len(chunks) - former["chunk_count"]
                 await connection.execute(CHANGED, upload.portfolio_id, first, added)
             await connection.execute(DROP_UPLOADS, upload.document_id, upload.id)
 
@@ -141,7 +138,7 @@ class PgDocuments:
                 raise NotFound(MISSING)
             await _hold(connection, portfolio_id)
             await connection.execute("SELECT FROM documents WHERE id = $1 FOR UPDATE", document_id)
-            await connection.execute(CLEAR_VECTORS, portfolio_id, document_id)
+            await clear_chunks(connection, portfolio_id, document_id)
             gone = await connection.fetchrow(
                 "DELETE FROM documents WHERE id = $1 RETURNING revision, chunk_count", document_id
             )

@@ -1,6 +1,5 @@
 """Encoders by name. They are made by the owner (`migrate.prepare`) and never change."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgvector import HalfVector
@@ -26,9 +25,6 @@ class EncoderRow:
                 f"has {self.dimension}."
             )
         return HalfVector(list(vector))
-
-    def halfvecs(self, vectors: Sequence[Vector]) -> list[HalfVector]:
-        return [self.halfvec(vector) for vector in vectors]
 
 
 class Encoders:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+from pgvector import HalfVector
 
 from app.ingest.ports import IndexedChunk, Upload
 from app.stores.acceptance import content_hash
@@ -44,11 +45,19 @@ SELECT $2, stored.id, $5, $1, given.embedding FROM stored JOIN given USING (ordi
 """
 
 
-async def replace_text(
-    connection: asyncpg.Connection, upload: Upload, language: str, chunk_count: int
+async def replace_content(
+    connection: asyncpg.Connection,
+    upload: Upload,
+    language: str,
+    encoder: EncoderRow,
+    chunks: Sequence[IndexedChunk],
 ) -> None:
-    await connection.execute(CLEAR_VECTORS, upload.portfolio_id, upload.document_id)
-    await connection.execute(CLEAR_CHUNKS, upload.document_id)
+    """Make the upload's text, chunks and vectors the document's, in the caller's transaction.
+
+    EncoderUnavailable where a vector's length is not the encoder's dimension.
+    """
+    vectors = [encoder.halfvec(chunk.vector) for chunk in chunks]
+    await clear_chunks(connection, upload.portfolio_id, upload.document_id)
     await connection.execute(
         REPLACE,
         upload.document_id,
@@ -58,36 +67,29 @@ async def replace_text(
         dict(upload.metadata),
         language,
         content_hash(upload.title, upload.text),
-        chunk_count,
+        len(chunks),
     )
+    owner = (upload.scope.tenant_id, upload.portfolio_id, upload.document_id, language, encoder.id)
+    for start in range(0, len(chunks), CHUNKS_A_STATEMENT):
+        end = start + CHUNKS_A_STATEMENT
+        columns = _columns(start, chunks[start:end], vectors[start:end])
+        await connection.execute(INSERT_CHUNKS, *owner, *columns, upload.title)
+
+
+async def clear_chunks(connection: asyncpg.Connection, portfolio_id: int, document_id: int) -> None:
+    """Remove a document's chunks and vectors."""
+    await connection.execute(CLEAR_VECTORS, portfolio_id, document_id)
+    await connection.execute(CLEAR_CHUNKS, document_id)
 
 
 def _columns(
-    start: int, chunks: Sequence[IndexedChunk], vectors: Sequence[Any]
+    start: int, chunks: Sequence[IndexedChunk], vectors: Sequence[HalfVector]
 ) -> tuple[Sequence[Any], ...]:
+    """Ordinals, starts, ends, texts and vectors, as INSERT_CHUNKS takes them."""
     return (
         range(start, start + len(chunks)),
         [chunk.span.start for chunk in chunks],
         [chunk.span.end for chunk in chunks],
         [chunk.text for chunk in chunks],
         vectors,
-    )
-
-
-async def _insert(
-    connection: asyncpg.Connection,
-    upload: Upload,
-    language: str,
-    encoder: EncoderRow,
-    columns: tuple[Sequence[Any], ...],
-) -> None:
-    await connection.execute(
-        INSERT_CHUNKS,
-        upload.scope.tenant_id,
-        upload.portfolio_id,
-        upload.document_id,
-        language,
-        encoder.id,
-        *columns,
-        upload.title,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
 from app.chat.administration import Page, PortfolioRecord
 from app.chat.model import Scope
@@ -19,6 +19,8 @@ SHOWN = (
     portfolios.c.document_count, portfolios.c.chunk_count, portfolios.c.created_at,
     portfolios.c.updated_at,
 )  # fmt: skip
+# The cascade takes 16 µs for each chunk: two million of them are within it.
+DELETE_SECONDS = 60.0
 MISSING = "There is no such portfolio."
 
 
@@ -64,10 +66,14 @@ class PgPortfolios:
 
     async def delete(self, scope: Scope, portfolio_id: int) -> None:
         """Remove the portfolio with everything of it; its agents keep running without one."""
-        statement = delete(portfolios).where(portfolios.c.id == checked_id(portfolio_id))
-        async with self._database.session(scope) as session:
-            if not (await session.execute(statement.returning(portfolios.c.id))).all():
-                raise NotFound(MISSING)
+        async with self._database.transaction(scope) as connection:
+            gone = await connection.fetchval(
+                "DELETE FROM portfolios WHERE id = $1 RETURNING id",
+                checked_id(portfolio_id),
+                timeout=DELETE_SECONDS,
+            )
+        if gone is None:
+            raise NotFound(MISSING)
 
 
 def _found(row: Row[*tuple[Any, ...]] | None) -> PortfolioRecord:

@@ -235,6 +235,9 @@ BEGIN
     END IF;
     SELECT string_agg(DISTINCT w.token, ' ') INTO v_words FROM ts_parse('default', p_query) w
      WHERE to_tsvector(text_configuration(p_language), w.token) <> ''::tsvector;
+    IF v_words IS NULL THEN
+        RETURN;
+    END IF;
     v_english := any_word('english', v_words);
     v_spanish := any_word('spanish', v_words);
     v_simple := any_word('simple', v_words);

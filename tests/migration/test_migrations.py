@@ -44,7 +44,7 @@ SELECT 'policy', tablename, policyname, qual || coalesce(with_check, '') FROM pg
 UNION ALL
 SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
   FROM pg_constraint WHERE connamespace = 'public'::regnamespace
-   AND conname <> 'alembic_version_pkc'
+   AND conrelid IS DISTINCT FROM to_regclass('alembic_version')
 UNION ALL
 SELECT 'grant', table_name, grantee, privilege_type FROM information_schema.role_table_grants
  WHERE table_schema = 'public' AND table_name <> 'alembic_version'
