@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import problems
+from app.api import openapi, problems
 from app.api.middleware import DrainUnread, Edge
 from app.api.page import page_router
 from app.api.routes import ROUTERS
@@ -37,6 +37,7 @@ def create_app(build_services: Callable[[], AbstractAsyncContextManager[Services
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(page_router())
+    openapi.install(app)
     app.add_middleware(Edge)
     app.add_middleware(DrainUnread)  # the outermost: also for what Edge answers
     return app

@@ -14,7 +14,10 @@ from app.errors import Forbidden, Unauthorized
 MAX_KEY_CHARS = 512
 HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::\d{1,5})?")
 
-_described_in_openapi = HTTPBearer(auto_error=False, description="An API key.")
+_described_in_openapi = HTTPBearer(
+    auto_error=False,
+    description="An API key; a server that listens on loopback only needs none.",
+)
 
 
 async def authenticate(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query
 from pydantic import AfterValidator
+from pydantic.json_schema import SkipJsonSchema
 
 from app.errors import NotFound
 
@@ -18,10 +19,10 @@ def _known_range(value: int) -> int:
 
 
 Id = Annotated[int, Path(), AfterValidator(_known_range)]
-OptionalId = Annotated[int | None, Query()]
+OptionalId = Annotated[int | SkipJsonSchema[None], Query()]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many items a page holds.")]
 After = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Query(
         min_length=1,
         max_length=500,

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.api.jsonbytes import dumps
 from app.errors import AppError
@@ -27,6 +28,7 @@ ROUTING_DETAILS = {
     404: "There is nothing at this address; /openapi.json lists the calls.",
     405: "This address does not take this method; see the Allow header.",
 }
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # Pydantic's sentences speak of Python; these speak of the request.
 SENTENCES = {
     "missing": "is required",
@@ -41,6 +43,7 @@ SENTENCES = {
     "bool_parsing": "must be true or false",
 }
 
+# The component `Problem` of the OpenAPI document (see `app.api.openapi`).
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
@@ -48,22 +51,29 @@ SCHEMA: dict[str, Any] = {
         "type": {"type": "string", "format": "uri"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "retryable": {"type": "boolean"},
-        "request_id": {"type": "string"},
+        "detail": {"type": "string", "description": "A sentence that says what to do."},
+        "code": {"type": "string", "description": "Stable; what programs decide by."},
+        "retryable": {"type": "boolean", "description": "The same request may succeed later."},
+        "request_id": {"type": "string", "description": "The response's `X-Request-ID`."},
         "errors": {
             "type": "array",
+            "description": "Which fields are wrong, where several may be.",
             "items": {
                 "type": "object",
+                "required": ["field", "message"],
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
             },
         },
     },
 }
+CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
-    for status, description in (("4XX", "What is wrong with the request"), ("5XX", "Try again"))
+    "4XX": {"description": "What is wrong with the request", "content": CONTENT},
+    "5XX": {
+        "description": "A part of the service failed; 503 says when to try again",
+        "content": CONTENT,
+        "headers": {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}},
+    },
 }
 
 
@@ -137,13 +147,28 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     return problem(
         request.state.request_id,
         error.status_code,
         ROUTING_CODES.get(error.status_code, "http_error"),
         ROUTING_DETAILS.get(error.status_code, error.detail),
-        headers=error.headers,
+        headers=headers,
     )
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of an address over all of its routes; the router names those of one only."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
 
 
 def _field(location: Sequence[str | int]) -> str:

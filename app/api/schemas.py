@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
 
 from app.chat.language import normalise_language
-from app.chat.model import CacheMode, QueryComplexity, Question
-from app.chat.normalise import check_message, check_text
+from app.chat.model import MAX_MESSAGE_CHARS, CacheMode, QueryComplexity, Question
+from app.chat.normalise import check_text
 from app.chat.ports import RetrievalRequest
 from app.errors import InvalidInput
+from app.ingest.check import MAX_TITLE_CHARS, MAX_URI_CHARS
 from app.ingest.ports import NewDocument
 
 MAX_DOCUMENTS = 1000
@@ -43,6 +44,11 @@ def _text(field: str, max_chars: int, *, may_be_blank: bool = False) -> AfterVal
     return _checked(check)
 
 
+def _chars(fewest: int, most: int) -> Any:
+    """The bounds as OpenAPI states them, for a text that a domain check bounds already."""
+    return Field(json_schema_extra={"minLength": fewest, "maxLength": most})
+
+
 def _check_language(value: str) -> None:
     if normalise_language(value) is None:
         raise InvalidInput("The field `language` must be a language code such as en or es.")
@@ -51,13 +57,14 @@ def _check_language(value: str) -> None:
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Boolean = Annotated[bool, Strict()]
-Message = Annotated[
-    str,
-    _checked(check_message),
-    Field(description="1 to 8,000 characters.", json_schema_extra={"maxLength": 8000}),
-]
-Name = Annotated[str, _text("name", 100), Field(json_schema_extra={"maxLength": 100})]
-Description = Annotated[str, _text("description", 2000, may_be_blank=True)]
+Message = Annotated[str, _text("message", MAX_MESSAGE_CHARS), _chars(1, MAX_MESSAGE_CHARS)]
+SearchQuery = Annotated[str, _text("query", MAX_MESSAGE_CHARS), _chars(1, MAX_MESSAGE_CHARS)]
+Name = Annotated[str, _text("name", 100), _chars(1, 100)]
+Description = Annotated[str, _text("description", 2000, may_be_blank=True), _chars(0, 2000)]
+SystemPrompt = Annotated[str, _text("system_prompt", 20_000, may_be_blank=True), _chars(0, 20_000)]
+Model = Annotated[str, _text("model", 200), _chars(1, 200)]
+Title = Annotated[str, _chars(1, MAX_TITLE_CHARS)]
+Uri = Annotated[str, _chars(1, MAX_URI_CHARS)]
 FilterKey = Annotated[str, Field(min_length=1, max_length=100)]
 FilterText = Annotated[str, Field(max_length=1000)]
 Filters = Annotated[
@@ -96,7 +103,7 @@ class ChatBody(Body):
 class RetrieveBody(Body):
     """A search in one portfolio."""
 
-    query: Message
+    query: SearchQuery
     portfolio_id: Integer
     top_k: Annotated[Integer, Field(ge=1)] = DEFAULT_TOP_K
     filters: Filters = Field(default_factory=dict)
@@ -125,9 +132,9 @@ class AgentChange(Body):
 
     name: Name = ""
     description: Description = ""
-    system_prompt: Annotated[str, _text("system_prompt", 20_000, may_be_blank=True)] = ""
+    system_prompt: SystemPrompt = ""
     provider: Literal["auto", "openai", "mistral", "extractive"] = "auto"
-    model: Annotated[str, _text("model", 200)] | None = None
+    model: Model | None = None
     portfolio_id: Integer | None = None
     top_k: Annotated[Integer, Field(ge=1)] = AGENT_TOP_K
     max_tokens: Annotated[Integer, Field(ge=1, le=32_000)] = AGENT_MAX_TOKENS
@@ -165,9 +172,9 @@ class DocumentBody(Body):
     """A text; its contents are checked where every document's are. With a `uri`, a later text of
     the same uri replaces it."""
 
-    title: str
-    text: str
-    uri: str | None = None
+    title: Title
+    text: Annotated[str, Field(json_schema_extra={"minLength": 1})]
+    uri: Uri | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     def document(self) -> NewDocument:
@@ -187,12 +194,18 @@ def _given(body: BaseModel) -> dict[str, Any]:
     return given
 
 
-def request_body(*models: type[BaseModel], files: bool = False) -> dict[str, Any]:
-    """The OpenAPI description of a body that a route reads itself."""
-    content: dict[str, Any] = {}
-    for model in models:
-        schema = model.model_json_schema()
-        content["application/json"] = {"schema": _inlined(schema, schema.pop("$defs", {}))}
+def request_body(
+    model: type[BaseModel], *, files: bool = False, partial: bool = False
+) -> dict[str, Any]:
+    """The OpenAPI description of a body that a route reads itself: `files` may come instead,
+    `partial` means that fields left out stay as they are."""
+    schema = model.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs", {}))
+    if partial:
+        schema["minProperties"] = 1
+        for field in schema["properties"].values():
+            field.pop("default", None)
+    content = {"application/json": {"schema": schema}}
     if files:
         file = {"type": "array", "items": {"type": "string", "format": "binary"}}
         content["multipart/form-data"] = {

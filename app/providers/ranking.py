@@ -35,14 +35,28 @@ ENOUGH_COVERAGE = 0.42  # where no cosine is known
 MARKER = re.compile(r"\[\s*\^?\d")
 _FIGURE_QUESTION = frozenset(
     {
-        *("many", "much", "old", "long", "far", "tall", "often", "when", "year", "date"),
-        *("percentage", "number", "cuantos", "cuantas", "cuanto", "cuanta", "cuando", "ano"),
-        *("fecha", "porcentaje", "numero"),
+        *("when", "year", "date", "percentage", "number", "cuantos", "cuantas", "cuanto"),
+        *("cuanta", "cuando", "ano", "fecha", "porcentaje", "numero"),
     }
+)
+# "How long" asks for a figure; its adjective is in no answer.
+_HOW = re.compile(
+    r"\bhow\s+(?:many|much|long|old|far|fast|quickly|soon|often|tall|high|big|large|deep|wide"
+    r"|heavy|early|late)\b",
+    re.IGNORECASE,
+)
+_FIGURE = re.compile(
+    r"\d|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty"
+    r"|forty|fifty|hundred|thousand|million|billion|half|twice|dozens?"
+    r"|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez|once|doce|quince|veinte|treinta|cuarenta"
+    r"|cincuenta|cien|ciento|mil|millón|millones|mitad|docena)\b",
+    re.IGNORECASE,
 )
 _NAME_QUESTION = frozenset(
     ("who", "whom", "whose", "where", "which", "quien", "quienes", "donde", "cual", "cuales")
 )
+# "Technologies: …" has its subject elsewhere: in the title, and where its text begins.
+_LABEL = re.compile(r"[*_]*(?:[^\W\d_][\w'’/-]*\s){0,2}[^\W\d_][\w'’/-]*[*_]*:[*_]*\s")
 _NAME = re.compile(r"(?<=[^.!?\s] )[«“\"'(]?[A-ZÁÉÍÓÚÑ][^\W\d_]+")
 
 
@@ -92,9 +106,12 @@ def rank(question: str, language: str, passages: Sequence[Passage]) -> Ranking:
     """Score every sentence of the passages against the question."""
     split = [(passage, split_sentences(passage.text)) for passage in passages]
     stems = {id(sentence): terms(sentence.text) for _, sentences in split for sentence in sentences}
-    titles = {passage.number: frozenset(terms(passage.title)) for passage in passages}
+    titles = {passage.number: terms(passage.title) for passage in passages}
     bags = [
-        frozenset().union(titles[passage.number], *(stems[id(each)] for each in sentences))
+        frozenset(titles[passage.number]).union(
+            *(stems[id(each)] for each in sentences),
+            *(terms(heading) for heading in {each.heading for each in sentences}),
+        )
         for passage, sentences in split
     ]
     query = read(question, bags)
@@ -104,17 +121,22 @@ def rank(question: str, language: str, passages: Sequence[Passage]) -> Ranking:
         for bag in bags
     ]
     for place, ((passage, sentences), coverage) in enumerate(zip(split, coverages, strict=True)):
+        title = titles[passage.number]
+        subject = frozenset(stems[id(sentences[0])]) if sentences else frozenset()
         before: frozenset[str] = frozenset()
         base = PASSAGE * coverage + RANK / (1 + place) + SIMILARITY * (passage.similarity or 0.0)
         for sentence in sentences:
             found = stems[id(sentence)]
-            named = titles[passage.number] | frozenset(terms(sentence.heading))
+            named = frozenset(title).union(terms(sentence.heading))
             own = frozenset(found) & query.weights.keys()
             previous, before = before, frozenset(found)
+            if _LABEL.match(sentence.text):
+                found, named = [*title, *found], named | subject
             if not MARKER.search(sentence.text):
                 score = base + strength(query, sentence, found, named, previous)
-                title = titles[passage.number]
-                candidates.append(Candidate(passage, sentence, score, own, before, title))
+                candidates.append(
+                    Candidate(passage, sentence, score, own, before, frozenset(title))
+                )
     candidates.sort(key=lambda each: -each.score)
     evidence = [
         evidence_of(passage, coverage, language)
@@ -136,7 +158,7 @@ def evidence_of(passage: Passage, coverage: float, language: str) -> float:
 
 def read(question: str, bags: Sequence[frozenset[str]]) -> Query:
     """The question as weights: rare among the passages is heavy, in none of them heaviest."""
-    asked = terms(question)
+    asked = terms(_HOW.sub(" ", question))
     counts = Counter(term for bag in bags for term in bag)
     weights = {
         term: math.log(1 + (len(bags) - counts[term] + 0.5) / (counts[term] + 0.5)) + 0.3
@@ -146,7 +168,7 @@ def read(question: str, bags: Sequence[frozenset[str]]) -> Query:
     return Query(
         weights=weights,
         pairs=frozenset(pairwise(asked)),
-        figure=bool(words & _FIGURE_QUESTION),
+        figure=bool(words & _FIGURE_QUESTION or _HOW.search(question)),
         name=bool(words & _NAME_QUESTION),
     )
 
@@ -170,7 +192,7 @@ def strength(
     for left, right in query.pairs & frozenset(pairwise(found)):
         score += PAIR * min(query.weights[left], query.weights[right])
     score /= query.total
-    if query.figure and any(char.isdigit() for char in sentence.text):
+    if query.figure and _FIGURE.search(sentence.text):
         score += EXPECTED
     if query.name and _NAME.search(sentence.text):
         score += EXPECTED

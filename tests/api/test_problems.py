@@ -252,9 +252,21 @@ async def test_validation_names_each_field(client: httpx2.AsyncClient) -> None:
     assert "secret" not in response.text
 
 
-async def test_a_method_not_allowed_lists_those_that_are(client: httpx2.AsyncClient) -> None:
-    response = await client.put("/api/agents")
-    assert set(response.headers["allow"].split(", ")) <= {"GET", "POST"}
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/agents", "GET, POST"),
+        ("/api/agents/1", "GET, PATCH, DELETE"),
+        (CHAT, "POST"),
+        ("/healthz", "GET"),
+        ("/", "GET, HEAD"),
+    ],
+)
+async def test_a_method_not_allowed_lists_those_that_are(
+    client: httpx2.AsyncClient, path: str, allowed: str
+) -> None:
+    response = await client.put(path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize("path", [CHAT, STREAM])

@@ -59,7 +59,7 @@ async def show_agent(request: Request, agent_id: Id, caller: Member) -> Json:
 
 @router.patch(
     "/{agent_id}",
-    openapi_extra=request_body(AgentChange),
+    openapi_extra=request_body(AgentChange, partial=True),
     responses={200: {"model": AgentJson}},
 )
 async def change_agent(

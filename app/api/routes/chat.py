@@ -26,8 +26,17 @@ NOT_A_TOKEN = re.compile(r"[^A-Za-z0-9_.-]")
 
 router = APIRouter(prefix="/api/agents/{agent_id}/chat", tags=["chat"])
 BODY = request_body(ChatBody)
+EXAMPLE = (
+    'id: 1\ndata: {"type":"start","run_id":"…","conversation_id":"…","message_id":"…"}\n\n'
+    'id: 2\ndata: {"type":"sources","sources":[…]}\n\n'
+    'id: 3\ndata: {"type":"token","content":"The projects in"}\n\n'
+    'id: 4\ndata: {"type":"done","citations":[…],"cached":false,…}\n\n'
+)
 EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events", "content": {"text/event-stream": {}}}
+    200: {
+        "description": "Server-sent events; exactly one `done` or `error` ends them",
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+    }
 }
 
 

@@ -1,17 +1,22 @@
 """Liveness and readiness, without a credential."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.api.jsonbytes import Json
-from app.api.problems import problem
+from app.api.problems import CONTENT, problem
 from app.api.services import services_of
 from app.api.shapes import ReadinessJson, StatusJson
 from app.errors import Unavailable
 
 router = APIRouter(tags=["health"])
+READINESS: dict[int | str, dict[str, Any]] = {
+    200: {"model": ReadinessJson},
+    503: {"description": "Down; a problem with `dependencies`", "content": CONTENT},
+}
 
 
 @router.get("/healthz", responses={200: {"model": StatusJson}})
@@ -20,7 +25,7 @@ async def healthz() -> Json:
     return Json({"status": "ok"})
 
 
-@router.get("/readyz", responses={200: {"model": ReadinessJson}})
+@router.get("/readyz", responses=READINESS)
 async def readyz(request: Request) -> Response:
     """The service can answer, each dependency's state; 503 where a required one is down."""
     dependencies = await services_of(request).readiness()

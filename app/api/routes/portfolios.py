@@ -50,7 +50,7 @@ async def show_portfolio(request: Request, portfolio_id: Id, caller: Member) -> 
 
 @router.patch(
     "/{portfolio_id}",
-    openapi_extra=request_body(PortfolioChange),
+    openapi_extra=request_body(PortfolioChange, partial=True),
     responses={200: {"model": PortfolioJson}},
 )
 async def change_portfolio(

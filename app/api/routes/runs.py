@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from pydantic.json_schema import SkipJsonSchema
 
 from app.api.auth import Member
 from app.api.departure import while_connected
@@ -14,7 +15,17 @@ from app.api.services import services_of
 from app.api.shapes import StatusJson
 from app.api.sse import EventStream
 
-EventId = Annotated[int, Query(ge=0, le=2**31)]
+MAX_EVENT_ID = 2**31
+EventId = Annotated[int, Query(ge=0, le=MAX_EVENT_ID, description="As `Last-Event-ID`.")]
+LastEventId = Annotated[
+    int | SkipJsonSchema[None],
+    Header(
+        alias="Last-Event-ID",
+        ge=0,
+        le=MAX_EVENT_ID,
+        description="The `id:` of the last event that was received.",
+    ),
+]
 
 router = APIRouter(prefix="/api/runs/{run_id}", tags=["chat"])
 
@@ -29,7 +40,7 @@ async def events(
     run_id: UUID,
     caller: Member,
     after: EventId = 0,
-    last_event_id: Annotated[int | None, Header(ge=0, le=2**31)] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Follow a run from its start, or after `Last-Event-ID` (or `?after=`)."""
     run = services_of(request).engine.runs.get(caller, run_id)
@@ -44,7 +55,10 @@ async def events(
 @router.post(
     "/cancel",
     status_code=202,
-    responses={200: {"model": StatusJson, "description": "The run was over already"}},
+    responses={
+        202: {"model": StatusJson, "description": "It is being stopped"},
+        200: {"model": StatusJson, "description": "It was over already"},
+    },
 )
 async def cancel(request: Request, run_id: UUID, caller: Member) -> Json:
     """Stop a run. What there is of the answer is kept, marked interrupted."""
