@@ -3,27 +3,33 @@
 import asyncio
 import os
 import secrets
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import structlog
 from pydantic import SecretStr
 
 from app.api.services import Services
+from app.chat.encoders import EncodersByName
 from app.chat.engine import Engine
 from app.chat.ids import uuid7
 from app.chat.language import detect_language
+from app.chat.model import Scope
 from app.chat.pipeline import Pipeline, Policy
 from app.chat.runs import Runs
-from app.embedded import embedded_servers
+from app.encoder.caching import CachingEncoder
 from app.encoder.client import EncoderClient
+from app.encoder.standby import StandbyEncoder
 from app.errors import AppError
+from app.ingest.embedding import Embedder
 from app.ingest.ingestor import Ingestor
 from app.ingest.parse import parse_file
+from app.ingest.reencode import Reencoder
+from app.local_encoder import local_encoder
 from app.providers.mistral import MistralConfig
 from app.providers.openai import OpenAIConfig
 from app.providers.registry import ConfiguredProviders
@@ -31,18 +37,22 @@ from app.providers.relay import Deadlines
 from app.retrieval.ports import Source
 from app.retrieval.retriever import HybridRetriever
 from app.retrieval.sources import KeywordSource, VectorSource
-from app.settings import ConfigurationError, Settings
+from app.settings import ConfigurationError, EncoderSettings, NextEncoderSettings, Settings
 from app.stores.agents import PgAgents
 from app.stores.conversations import PgConversations
 from app.stores.database import Database
 from app.stores.documents import PgDocuments
+from app.stores.encoder_indexes import drop_unused_indexes, register_encoder, tenant_ids
 from app.stores.history import PgHistory
 from app.stores.migrate import upgrade
 from app.stores.passages import PgPassages
 from app.stores.portfolios import PgPortfolios
 from app.stores.prepare import prepare
 from app.stores.redis_cache import NoCache, RedisCache
+from app.stores.reencoding import PgReencoding
 from app.stores.tenants import PgCredentials, PgInvalidation
+from app.stores.vectors import PgVectors
+from app.zero_setup import servers
 
 __all__ = ["ConfigurationError", "Settings", "build_services", "connected", "open_engine"]
 
@@ -70,23 +80,9 @@ async def connected(
     settings: Settings, on_progress: Callable[[str], None] = lambda _: None
 ) -> AsyncIterator[Settings]:
     """Settings whose database, Redis and encoder are running, migrated and prepared."""
-    if settings.database_url is not None:
-        yield settings
-        return
-    async with embedded_servers(
-        settings.data, encoder=_encoder_command(settings), on_progress=on_progress
-    ) as servers:
-        live = settings.model_copy(
-            update={
-                "database_url": servers.app_url,
-                "database_owner_url": servers.owner_url,
-                "redis_url": servers.redis_url,
-                "encoder": settings.encoder.model_copy(
-                    update={"url": settings.encoder.url or servers.encoder_url}
-                ),
-            }
-        )
-        await migrate(live)
+    async with servers(settings, on_progress) as live:
+        if settings.database_url is None:
+            await migrate(live)
         yield live
 
 
@@ -99,7 +95,7 @@ async def migrate(settings: Settings) -> None:
         )
     await upgrade(settings.database_owner_url)
     async with AsyncExitStack() as stack:
-        encoder = await _connect_encoder(settings, stack)
+        encoder = await _connect_encoder("CITESTREAM_ENCODER", settings.encoder, stack)
         await prepare(settings.database_owner_url, encoder.name, encoder.dimension)
 
 
@@ -116,20 +112,24 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
         )
         stack.push_async_callback(database.close)
         await _check_role(database)
-        encoder = await _connect_encoder(settings, stack)
         cache = _cache(settings)
         stack.push_async_callback(cache.aclose)
+        standbys = [
+            await _standby(settings, *each, stack) for each in _configured_encoders(settings)
+        ]
+        encoders = {each.name: CachingEncoder(each, cache) for each in standbys}
         providers = _providers(settings)
         stack.push_async_callback(providers.aclose)
         documents = PgDocuments(database)
         ingestor = Ingestor(
             documents,
-            encoder,
+            encoders,
+            PgVectors(database),
             detect=detect_language,
             chunk_chars=settings.ingest.chunk_chars,
             max_document_bytes=settings.ingest.max_document_bytes,
         )
-        retriever = _retriever(settings, database, encoder)
+        retriever = _retriever(settings, database, encoders)
         credentials = PgCredentials(database)
         conversations = PgConversations(database)
         pipeline = Pipeline(
@@ -137,7 +137,7 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
             retriever=retriever,
             cache=cache,
             providers=providers,
-            policy=_policy(settings, encoder.name),
+            policy=_policy(settings, await database.installation()),
             clock=time.perf_counter,
             new_id=lambda: uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
             nonce=lambda: secrets.token_hex(8),
@@ -147,7 +147,7 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             engine=engine,
             agents=PgAgents(database),
-            portfolios=PgPortfolios(database),
+            portfolios=PgPortfolios(database, list(encoders)),
             history=PgHistory(database),
             documents=documents,
             ingestor=ingestor,
@@ -160,7 +160,7 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
             streaming=settings.features.streaming,
             max_request_bytes=settings.ingest.max_request_bytes,
             max_top_k=settings.retrieval.max_top_k,
-            readiness=_readiness(database, encoder, cache),
+            readiness=_readiness(database, standbys, cache),
         )
 
 
@@ -175,34 +175,76 @@ async def _check_role(database: Database) -> None:
         )
 
 
-async def _connect_encoder(settings: Settings, stack: AsyncExitStack) -> EncoderClient:
-    if settings.encoder.url is None:
+@asynccontextmanager
+async def open_reencoder(settings: Settings, batch: int) -> AsyncIterator[Reencoder]:
+    """What brings portfolios to the next encoder, or with none configured to the main one."""
+    if settings.database_url is None or settings.database_owner_url is None:
         raise ConfigurationError(
-            "Set CITESTREAM_ENCODER__URL to the encoder's address; `citestream encoder` starts one."
+            "Set DATABASE_URL to the role that the service runs as, and DATABASE_OWNER_URL to the "
+            "one that owns the schema and makes the indexes of a new encoder."
         )
-    key = settings.encoder.api_key
+    async with AsyncExitStack() as stack:
+        database = await Database.open(
+            settings.database_url, timeout_seconds=settings.database.timeout_seconds
+        )
+        stack.push_async_callback(database.close)
+        await _check_role(database)
+        encoder = await _connect_encoder(*_configured_encoders(settings)[0], stack)
+        await register_encoder(settings.database_owner_url, encoder.name, encoder.dimension)
+        yield Reencoder(
+            PgReencoding(database),
+            Embedder({encoder.name: encoder}, PgVectors(database)),
+            encoder.name,
+            scopes=[Scope(each) for each in await tenant_ids(settings.database_owner_url)],
+            retire=partial(drop_unused_indexes, settings.database_owner_url),
+            batch=batch,
+        )
+
+
+def _configured_encoders(
+    settings: Settings,
+) -> list[tuple[str, EncoderSettings | NextEncoderSettings]]:
+    """With the variables that configure them. The next one first: it serves new portfolios as
+    soon as the database is prepared for it, which is when the change to it begins."""
+    upcoming = settings.next_encoder
+    chosen = [] if upcoming is None else [("CITESTREAM_NEXT_ENCODER", upcoming)]
+    return [*chosen, ("CITESTREAM_ENCODER", settings.encoder)]
+
+
+async def _connect_encoder(
+    variable: str, encoder: EncoderSettings | NextEncoderSettings, stack: AsyncExitStack
+) -> EncoderClient:
+    if encoder.url is None:
+        raise ConfigurationError(
+            f"Set {variable}__URL to the encoder's address; `citestream encoder` starts one."
+        )
     client = await EncoderClient.connect(
-        settings.encoder.url,
-        api_key=_secret(key) or None,
-        model=_served_name(settings.encoder.model),
-        timeout_seconds=settings.encoder.timeout_seconds,
+        encoder.url,
+        api_key=_secret(encoder.api_key) or None,
+        model=encoder.model and _served_name(encoder.model),
+        timeout_seconds=encoder.timeout_seconds,
     )
     stack.push_async_callback(client.aclose)
     return client
 
 
+async def _standby(
+    settings: Settings,
+    variable: str,
+    encoder: EncoderSettings | NextEncoderSettings,
+    stack: AsyncExitStack,
+) -> StandbyEncoder:
+    """The encoder, with a local one for the time it is away where that is the same model."""
+    client = await _connect_encoder(variable, encoder, stack)
+    local = local_encoder(settings) if encoder is settings.encoder else None
+    standby = StandbyEncoder(client, local)
+    stack.push_async_callback(standby.aclose)
+    return standby
+
+
 def _served_name(model: str) -> str:
     """What an encoder calls a model: its name, or for a folder the last part of the path."""
     return Path(model).name if Path(model).is_dir() else model
-
-
-def _encoder_command(settings: Settings) -> list[str] | None:
-    """How to start the encoder process; None where one is configured by address."""
-    if settings.encoder.url is not None:
-        return None
-    command = [sys.executable, "-m", "app.cli", "encoder", "--model", settings.encoder.model]
-    command += ["--device", settings.device, "--threads", str(settings.cpu_threads)]
-    return command
 
 
 def _cache(settings: Settings) -> RedisCache | NoCache:
@@ -215,19 +257,20 @@ def _cache(settings: Settings) -> RedisCache | NoCache:
     )
 
 
-def _policy(settings: Settings, encoder: str) -> Policy:
+def _policy(settings: Settings, installation: str) -> Policy:
     return Policy(
         answer_cache=settings.features.answer_cache,
         dynamic_context=settings.features.dynamic_context,
         answer_ttl_seconds=settings.cache.answer_ttl_seconds,
         passages_ttl_seconds=settings.cache.passages_ttl_seconds,
         history_tokens=settings.history_tokens,
-        encoder=encoder,
         sources=[name for name in ("vector", "keyword") if getattr(settings.features, name)],
+        addresses={"openai": settings.openai_base_url, "mistral": settings.mistral_server_url},
+        installation=installation,
     )
 
 
-def _retriever(settings: Settings, database: Database, encoder: EncoderClient) -> HybridRetriever:
+def _retriever(settings: Settings, database: Database, encoders: EncodersByName) -> HybridRetriever:
     passages = PgPassages(
         database,
         exact_below_chunks=settings.retrieval.exact_below_chunks,
@@ -235,7 +278,7 @@ def _retriever(settings: Settings, database: Database, encoder: EncoderClient) -
     )
     sources: list[Source] = []
     if settings.features.vector:
-        sources.append(VectorSource(passages, encoder))
+        sources.append(VectorSource(passages, encoders))
     if settings.features.keyword:
         sources.append(KeywordSource(passages))
     return HybridRetriever(
@@ -247,7 +290,7 @@ def _retriever(settings: Settings, database: Database, encoder: EncoderClient) -
 
 
 def _readiness(
-    database: Database, encoder: EncoderClient, cache: RedisCache | NoCache
+    database: Database, encoders: Sequence[StandbyEncoder], cache: RedisCache | NoCache
 ) -> Callable[[], Awaitable[Mapping[str, str]]]:
     async def readiness() -> Mapping[str, str]:
         states = {"postgres": "ok", "redis": "ok", "encoder": "ok"}
@@ -256,7 +299,8 @@ def _readiness(
         except AppError as error:
             states["postgres"] = f"down: {error.message}"
         try:
-            await encoder.ping()
+            for encoder in encoders:
+                await encoder.ping()
         except AppError as error:
             states["encoder"] = f"degraded: {error.message}"
         if not await cache.ping():

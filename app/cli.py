@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+bench = typer.Typer(help="Measure on this machine, beside what must be reached.")
+app.add_typer(bench, name="bench", no_args_is_help=True)
 
 AgentOption = Annotated[str, typer.Option(help="The agent that answers, by name.")]
 LanguageOption = Annotated[
@@ -52,8 +55,18 @@ def encoder(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8765,
     uds: Annotated[str | None, typer.Option(help="Unix socket, instead of host and port.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 lets torch choose.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="What the model runs on.")
+    ] = "auto",
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads; 0 lets the backend choose.")
+    ] = 0,
+    backend: Annotated[
+        Literal["torch", "onnx", "openvino"], typer.Option(help="What runs the model.")
+    ] = "torch",
+    cache: Annotated[
+        str, typer.Option(help="Folder that keeps what onnx and openvino export.")
+    ] = "~/.cache/citestream",
     exit_with_parent: Annotated[
         bool, typer.Option("--exit-with-parent", help="End when standard input is closed.")
     ] = False,
@@ -61,7 +74,7 @@ def encoder(
     """Host the embedding model for every process, behind OpenAI's /v1/embeddings."""
     from app.encoder.server import run_encoder
 
-    run_encoder(model, host, port, uds, device, threads, exit_with_parent)
+    run_encoder(model, host, port, uds, device, threads, backend, cache, exit_with_parent)
 
 
 @app.command()
@@ -91,6 +104,26 @@ def ingest(
 
 
 @app.command()
+def reencode(
+    portfolio: Annotated[
+        str | None, typer.Option(help="Only portfolios of this name; default: all.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=1024, help="Chunks encoded and stored at a time.")
+    ] = 64,
+) -> None:
+    """Bring portfolios to the next encoder (CITESTREAM_NEXT_ENCODER__URL, else the main one).
+
+    Makes the new vectors while the old ones serve, then switches each portfolio at once and drops
+    its old ones. Stopped or killed, it goes on where it was when it is run again; several
+    processes may run it at the same time. docs/reencoding.md has the order of a change.
+    """
+    from app.commands.reencode import reencode_portfolios
+
+    _run(reencode_portfolios(portfolio, batch, _say))
+
+
+@app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     agent: AgentOption = "default",
@@ -113,6 +146,18 @@ def key(
     print(_run(make_key(tenant, name)))
 
 
+@bench.command("encoder")
+def bench_encoder(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
+    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+) -> None:
+    """The encoder service against its model alone; ends with 1 where a limit is missed."""
+    from app.commands.bench import run_encoder_bench
+
+    reached = _run(run_encoder_bench(rounds, output, _say))
+    raise typer.Exit(0 if reached else 1)
+
+
 def main() -> None:
     """Entry point of the `citestream` script."""
     app()
@@ -122,16 +167,22 @@ def _run(command: Coroutine[Any, Any, Any]) -> Any:
     """Run a command; expected failures become one sentence and exit code 1."""
     import uvloop
 
-    from app.commands.failures import EXPECTED, sentence
+    from app.telemetry import configure_logging
 
+    configure_logging("warning")  # `run` and `serve` set the level that is configured
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(command)
-    except EXPECTED as error:
-        print(f"citestream: {sentence(error)}", file=sys.stderr)
-        raise typer.Exit(1) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None
+    except Exception as error:
+        from app.commands.failures import sentence
+
+        line = sentence(error)
+        if line is None:
+            raise
+        print(f"citestream: {line}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def _say(line: str) -> None:

@@ -6,9 +6,12 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
+
+if TYPE_CHECKING:  # a quarter of a second to import, needed when there is something to serve
+    from fastapi import FastAPI
 
 # Of the drain time, what is left for streams to take their terminal event after their runs were
 # ended, before connections are closed.
@@ -75,6 +78,8 @@ class Server(uvicorn.Server):
         last_words = asyncio.create_task(self._end_runs_late())
         try:
             await super().shutdown(sockets)
+            if self.force_exit:  # uvicorn skips it then, and the worker would be cut in its work
+                await self.lifespan.shutdown()
         finally:
             last_words.cancel()
 
@@ -84,7 +89,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    application: FastAPI, *, end_runs: Callable[[], Awaitable[None]], drain_seconds: float
+    application: "FastAPI", *, end_runs: Callable[[], Awaitable[None]], drain_seconds: float
 ) -> Server:
     """A server for a socket from `listen`; `await server.serve(sockets=[…])` runs it."""
     config = uvicorn.Config(

@@ -9,12 +9,13 @@ import os
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "CITESTREAM_"
+POSTGRES = "^postgres(ql)?://"
 
 
 class ConfigurationError(Exception):
@@ -22,7 +23,7 @@ class ConfigurationError(Exception):
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Features(Section):
@@ -74,6 +75,17 @@ class EncoderSettings(Section):
     url: str | None = None
     api_key: SecretStr | None = None
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    # Of the encoder that `run` starts: onnx takes half of torch's time, and needs its own package.
+    backend: str = Field("torch", pattern="^(torch|onnx|openvino)$")
+    timeout_seconds: float = Field(10.0, gt=0)
+
+
+class NextEncoderSettings(Section):
+    """A second encoder, of another model, while that replaces the main one's."""
+
+    url: str
+    api_key: SecretStr | None = None
+    model: str | None = None  # whatever the encoder there hosts
     timeout_seconds: float = Field(10.0, gt=0)
 
 
@@ -87,19 +99,28 @@ class Settings(BaseSettings):
         frozen=True,
         populate_by_name=True,
         hide_input_in_errors=True,
+        allow_inf_nan=False,
+        env_ignore_empty=True,  # `REDIS_URL=` is how a compose file says "none"
     )
 
     data: Path = Path(".citestream")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
-    log_level: str = "info"
+    log_level: str = Field("info", pattern="(?i)^(debug|info|warning|error|critical)$")
     drain_seconds: float = Field(10.0, ge=0)
     # How much of the conversation a language model is given, in estimated tokens.
     history_tokens: int = Field(1500, ge=0)
 
-    database_url: str | None = Field(None, validation_alias="DATABASE_URL")
-    database_owner_url: str | None = Field(None, validation_alias="DATABASE_OWNER_URL")
-    redis_url: str | None = Field(None, validation_alias="REDIS_URL")
+    # They may hold passwords: no `repr` shows them.
+    database_url: str | None = Field(
+        None, validation_alias="DATABASE_URL", repr=False, pattern=POSTGRES
+    )
+    database_owner_url: str | None = Field(
+        None, validation_alias="DATABASE_OWNER_URL", repr=False, pattern=POSTGRES
+    )
+    redis_url: str | None = Field(
+        None, validation_alias="REDIS_URL", repr=False, pattern="^(rediss?|unix)://"
+    )
 
     openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
@@ -118,6 +139,7 @@ class Settings(BaseSettings):
     provider: ProviderTimeouts = ProviderTimeouts()
     database: DatabaseSettings = DatabaseSettings()
     encoder: EncoderSettings = EncoderSettings()
+    next_encoder: NextEncoderSettings | None = None  # docs/reencoding.md
 
     def __init__(self, **values: Any) -> None:
         refuse_unknown(os.environ)
@@ -125,6 +147,8 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError(describe(error)) from None
+        except SettingsError as error:  # a section's own variable, which takes JSON
+            raise ConfigurationError(f"{error}.") from None
 
     @property
     def loopback_only(self) -> bool:
@@ -139,13 +163,21 @@ class Settings(BaseSettings):
 
 def refuse_unknown(environment: Mapping[str, str]) -> None:
     """Raise ConfigurationError for `CITESTREAM_…` variables that no setting reads."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    fields = Settings.model_fields
+    known = {PREFIX + name.upper() for name in fields}
+    sections = {PREFIX + name.upper() for name in fields if has_parts(fields[name].annotation)}
     for variable in sorted(environment):
-        name = variable.upper()
-        if name.startswith(PREFIX) and name.partition("__")[0] not in known:
+        name, nested, _ = variable.upper().partition("__")
+        if name.startswith(PREFIX) and name not in (sections if nested else known):
             raise ConfigurationError(
                 f"{variable} is not a setting; known are {', '.join(sorted(known))}."
             )
+
+
+def has_parts(annotation: Any) -> bool:
+    """Whether a setting of this type is a section, or a section or None."""
+    kinds = get_args(annotation) or (annotation,)
+    return any(isinstance(kind, type) and issubclass(kind, Section) for kind in kinds)
 
 
 def describe(error: ValidationError) -> str:

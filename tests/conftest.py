@@ -57,6 +57,12 @@ async def encoder_url(server_folder: Path) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where encoders of the session keep exported models: the first takes some seconds for it."""
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(scope="session")
 def superuser_url(servers: Servers) -> str:
     """For setting tests up only: what is tested connects as the owner or the app."""
     return servers.owner_url.replace(OWNER, SUPERUSER, 1)

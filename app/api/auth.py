@@ -12,6 +12,7 @@ from app.chat.model import Scope
 from app.errors import Forbidden, Unauthorized
 
 MAX_KEY_CHARS = 512
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::\d{1,5})?")
 
 _described_in_openapi = HTTPBearer(
@@ -55,6 +56,9 @@ Administrator = Annotated[Scope, Depends(administer)]
 
 async def _anonymous(request: Request, services: Services) -> Scope:
     if not services.anonymous_owner:
+        raise Unauthorized
+    if any(name in request.headers for name in FORWARDED):
+        # A proxy on this machine: whoever asks is somewhere else.
         raise Unauthorized
     host = request.headers.get("host", "")
     if not is_loopback_host(host):

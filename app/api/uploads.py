@@ -1,11 +1,12 @@
 """Documents as they come in over HTTP: a JSON list of texts, or files."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.api.body import limited, media_type, parse_json, read_json, refuse_encodings
 from app.api.schemas import MAX_DOCUMENTS, DocumentsBody
@@ -53,12 +54,33 @@ async def _read_form(request: Request, limit: int) -> FormData:
     file, which closing the form removes."""
     counted = Request(request.scope, limited(request, limit))
     try:
-        return await counted.form(max_files=MAX_DOCUMENTS, max_fields=MAX_DOCUMENTS)
-    except HTTPException as error:
-        raise MalformedBody(f"The body is not valid multipart: {error.detail}") from None
+        async with aclosing(counted.stream()) as stream:
+            return await _WholeForm(request.headers, stream).parse()
+    except MultiPartException as error:
+        raise MalformedBody(f"The body is not valid multipart: {error.message}") from None
     except UnicodeError:
         # From the codec that the request names as its charset, or a name in RFC 2231's form.
         raise MalformedBody("A part's name cannot be read; send names as UTF-8.") from None
+
+
+class _WholeForm(MultiPartParser):
+    """Starlette's parser, which would take a form that breaks off for one without its last file."""
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(
+            headers, self._to_the_end(stream), max_files=MAX_DOCUMENTS, max_fields=MAX_DOCUMENTS
+        )
+        self._ended = False
+
+    def on_end(self) -> None:
+        self._ended = True
+
+    async def _to_the_end(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Raises from inside the parser's loop, which closes what files there are by then."""
+        async for piece in stream:
+            yield piece
+        if not self._ended:
+            raise MultiPartException("it breaks off before its last boundary; send it again.")
 
 
 async def _parse(part: UploadFile) -> Sequence[NewDocument]:

@@ -1,8 +1,9 @@
 """What a cached answer's key is made of, and what an entry holds. Pure.
 
-A key contains everything the answer depends on: scope, versions, epochs, encoder, provider,
-limits, filters, language, message and the history given to the model. Nothing stale can be found
-because a change of any of these makes another key; nothing foreign because the tenant is in it.
+A key contains everything the answer depends on: installation, scope, versions, epochs, encoder,
+provider, limits, filters, language, message and the history given to the model. Nothing stale can
+be found because a change of any of these makes another key; nothing foreign because tenant and
+installation are in it.
 """
 
 import hashlib

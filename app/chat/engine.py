@@ -13,9 +13,13 @@ from app.chat.model import CacheMode, Question, Scope
 from app.chat.pipeline import Pipeline
 from app.chat.plan import Draft
 from app.chat.runs import Run, Runs
-from app.errors import AppError, Interrupted
+from app.errors import AppError, Interrupted, InvalidInput
 
 log = structlog.get_logger(__name__)
+
+# How long readers of a broken-off answer wait until it is stored. It takes milliseconds; a database
+# that hangs must not keep its end from them, least of all when the service is stopping.
+STORING_SECONDS = 0.5
 
 
 class Engine:
@@ -96,6 +100,8 @@ class Engine:
         `options` are those of `ask`. The first failure is raised and stops the rest, unless
         `return_exceptions` puts it in its place among the answers.
         """
+        if max_concurrent < 1:
+            raise InvalidInput("`max_concurrent` must be at least 1.")
         gate = asyncio.Semaphore(max_concurrent)
 
         async def one(message: str) -> Answer | BaseException:
@@ -119,12 +125,18 @@ class Engine:
         await self.runs.close()
 
     async def _drive(self, run: Run, draft: Draft) -> None:
-        """Produce into the run's log; whatever happens, exactly one terminal event ends it."""
+        """Produce into the run's log; whatever happens, exactly one terminal event ends it.
+
+        Cancelling reaches no further than the last token: what is stored after that, whole or
+        partial, is stored undisturbed.
+        """
         error: AppError
         try:
             async with aclosing(self._pipeline.produce(draft)) as events:
                 async for event in events:
                     run.append(event)
+            run.settle()
+            run.append(await self._pipeline.complete(draft))
             self.runs.finish(run)
             return
         except asyncio.CancelledError:
@@ -135,15 +147,20 @@ class Engine:
         except Exception:
             error = AppError()
             log.exception("run failed", run_id=str(run.id), code=error.code)
-        await self._keep(run, draft, error)
+        run.settle()
+        keeping = asyncio.create_task(self._keep(run, draft, error))
+        await asyncio.wait({keeping}, timeout=STORING_SECONDS)
         run.error = error
         run.append(Failed(error.code, error.message, error.retryable, error.status))
+        await keeping
         self.runs.finish(run)
 
     async def _keep(self, run: Run, draft: Draft, error: AppError) -> None:
         status = "interrupted" if isinstance(error, Interrupted) else "error"
         try:
             await self._pipeline.keep_partial(draft, status, error.code)
+        except AppError as lost:
+            log.warning("partial answer lost", run_id=str(run.id), code=lost.code)
         except Exception:
             log.exception("partial answer lost", run_id=str(run.id), code=error.code)
 

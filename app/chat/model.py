@@ -51,11 +51,15 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
-    """A named collection of documents; every content change raises `version`."""
+    """A named collection of documents; every content change raises `version`.
+
+    `encoder` is the name of the encoder whose vectors serve it.
+    """
 
     id: int
     name: str
     version: int
+    encoder: str
     cache_epoch: int = 0
 
 

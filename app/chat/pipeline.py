@@ -5,9 +5,9 @@ It never sees a `stream` flag, a web framework or a vendor. What fails raises; t
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.chat.cache import (
@@ -19,8 +19,8 @@ from app.chat.cache import (
 )
 from app.chat.citations import CitationDecoder
 from app.chat.complexity import analyze_query_complexity, cap, should_skip_rag
-from app.chat.events import Event, Sources, Token
-from app.chat.language import detect_language
+from app.chat.events import Done, Event, Sources, Token
+from app.chat.language import recognise
 from app.chat.model import MAX_EVENT_CHARS, Agent, ChatMessage, QueryComplexity, Question, Scope
 from app.chat.normalise import check_message
 from app.chat.plan import Draft, Ids, Plan
@@ -44,15 +44,20 @@ CACHE_HEAD_START_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator decided for every question."""
+    """What the operator decided for every question.
+
+    `addresses` are the providers' by name: at another one a model of the same name may be another.
+    `installation` is the database's: ids and versions count from 1 in each that shares a Redis.
+    """
 
     answer_cache: bool = True
     dynamic_context: bool = True
     answer_ttl_seconds: int = 3600
     passages_ttl_seconds: int = 1800
     history_tokens: int = 1500
-    encoder: str = ""
     sources: Sequence[str] = ()
+    addresses: Mapping[str, str | None] = field(default_factory=dict)
+    installation: str = ""
 
 
 class Pipeline:
@@ -89,17 +94,18 @@ class Pipeline:
             provider = self._providers.for_agent(loaded.agent)
             complexity, top_k, max_tokens = self._limits(question.message, loaded.agent)
             plan = Plan(
+                installation=self._policy.installation,
                 scope=scope,
                 question=question,
                 ids=self._ids(question),
                 loaded=loaded,
                 provider=provider,
+                address=self._policy.addresses.get(provider.name),
                 history=self._history(provider, loaded.history),
-                language=question.language or detect_language(question.message),
+                language=question.language or await recognise(question.message),
                 complexity=complexity,
                 top_k=top_k,
                 max_tokens=max_tokens,
-                encoder=self._policy.encoder,
                 switches=self._policy.sources,
                 use_cache=self._policy.answer_cache and question.cache == "use",
                 fill_cache=self._policy.answer_cache and question.cache != "off",
@@ -107,7 +113,7 @@ class Pipeline:
         return Draft(plan, stopwatch)
 
     async def produce(self, draft: Draft) -> AsyncGenerator[Event, None]:
-        """Yield the events of the answer to its `Done`; raises what stops it on the way."""
+        """Yield the events of the answer up to its last token; raises what stops it on the way."""
         plan = draft.plan
         yield plan.start()
         answer = await self._find(draft)
@@ -120,12 +126,16 @@ class Pipeline:
             async with aclosing(self._generate(draft)) as tokens:
                 async for token in tokens:
                     yield token
+
+    async def complete(self, draft: Draft) -> Done:
+        """Store and cache a whole answer. Not to be cancelled: its turn may be stored already
+        while its reader is told that it is not."""
         turn = draft.turn("complete")
         with draft.stopwatch.stage("persist"):
             await asyncio.gather(
-                self._conversations.store_turn(plan.scope, turn), self._remember(draft)
+                self._conversations.store_turn(draft.plan.scope, turn), self._remember(draft)
             )
-        yield draft.done()
+        return draft.done()
 
     async def keep_partial(self, draft: Draft, status: str, error_code: str) -> None:
         """Store what there is of an answer that did not complete."""
@@ -199,7 +209,8 @@ class Pipeline:
                     if isinstance(item, Finish):
                         draft.usage, draft.finish_reason = item.usage, item.reason
                         break
-                    for text in decoder.feed(item):
+                    # Postgres stores no NUL, and no reader misses it.
+                    for text in decoder.feed(item.replace("\0", "")):
                         for piece in split(text):
                             draft.stopwatch.mark("first_token")
                             draft.pieces.append(piece)

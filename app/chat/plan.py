@@ -39,17 +39,18 @@ class Ids:
 class Plan:
     """A question with everything that was decided about it; immutable from here on."""
 
+    installation: str
     scope: Scope
     question: Question
     ids: Ids
     loaded: Loaded
     provider: Provider
+    address: str | None
     history: Sequence[ChatMessage]
     language: str
     complexity: QueryComplexity
     top_k: int
     max_tokens: int
-    encoder: str
     switches: Sequence[str]
     use_cache: bool
     fill_cache: bool
@@ -76,6 +77,7 @@ class Plan:
             language=self.language,
             complexity=self.complexity,
             filters=self.question.filters,
+            encoder=self.portfolio.encoder,
         )
 
     def keys(self) -> tuple[str, str]:
@@ -84,7 +86,7 @@ class Plan:
         answer = {
             **retrieval,
             "agent": (self.agent.id, self.agent.version, self.agent.cache_epoch),
-            "provider": (self.provider.name, self.provider.model),
+            "provider": (self.provider.name, self.provider.model, self.address),
             "max_tokens": self.max_tokens,
             "context": history_digest(self.history),
         }
@@ -93,9 +95,9 @@ class Plan:
     def _retrieval_parts(self) -> Mapping[str, Any]:
         portfolio = self.portfolio
         return {
-            "tenant": (self.scope.tenant_id, self.loaded.tenant_epoch),
+            "tenant": (self.installation, self.scope.tenant_id, self.loaded.tenant_epoch),
             "portfolio": portfolio and (portfolio.id, portfolio.version, portfolio.cache_epoch),
-            "encoder": self.encoder,
+            "encoder": portfolio and portfolio.encoder,
             "switches": list(self.switches),
             "language": self.language,
             "complexity": self.complexity,
@@ -132,8 +134,9 @@ class Draft:
         return "".join(self.pieces)
 
     def cacheable(self) -> bool:
-        """Only complete, undegraded answers are worth repeating."""
-        return not self.cached and not self.degraded and self.finish_reason == "stop"
+        """Only complete, undegraded answers that say something are worth repeating."""
+        complete = self.finish_reason == "stop" and bool(self.pieces)
+        return complete and not self.cached and not self.degraded
 
     def counted_usage(self) -> Usage:
         """The provider's own count, or an estimate for what it did not count."""

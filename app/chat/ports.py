@@ -73,7 +73,8 @@ class Conversations(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRequest:
-    """What to look for, in one portfolio. `sources` None means all that are switched on."""
+    """What to look for, in one portfolio. `sources` None means all that are switched on;
+    `encoder` is the portfolio's, None where the caller does not know it."""
 
     query: str
     portfolio_id: int
@@ -82,6 +83,7 @@ class RetrievalRequest:
     complexity: QueryComplexity = QueryComplexity.MEDIUM
     filters: Mapping[str, Any] = field(default_factory=dict)
     sources: Sequence[str] | None = None
+    encoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

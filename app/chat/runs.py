@@ -12,7 +12,7 @@ from uuid import UUID
 
 from app.chat.events import Answer, Done, Event, Failed, Token
 from app.chat.model import Scope
-from app.errors import AppError, NotFound
+from app.errors import AppError, NotFound, Unavailable
 
 # Finished runs kept for readers that come back; the stored message answers after that.
 KEPT_FINISHED_RUNS = 256
@@ -31,7 +31,7 @@ class Run:
         self._readers = 0
         self._task: asyncio.Task[None] | None = None
         self._leaving: asyncio.TimerHandle | None = None
-        self._cancelled = False
+        self._stoppable = True
 
     @property
     def finished(self) -> bool:
@@ -44,6 +44,8 @@ class Run:
     def append(self, event: Event) -> None:
         """Add the next event and wake every reader."""
         self._events.append(event)
+        if self.finished:
+            self._end_grace()  # its timer would keep a forgotten run in memory
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -84,19 +86,31 @@ class Run:
     def cancel(self) -> None:
         """Stop producing; the log then ends with an `interrupted` error.
 
-        Only the first call counts: a second one must not disturb the storing of the partial answer.
+        Does nothing once the answer is complete, has failed or was cancelled before: what there
+        is of it is being stored then, and must be stored once.
         """
-        if self._task is not None and not self._cancelled:
-            self._cancelled = True
-            self._task.cancel()
+        # Behind the task's first step: a task cancelled before it never runs, and ends no log.
+        asyncio.get_running_loop().call_soon(self._stop)
+
+    def settle(self) -> None:
+        """From here on nobody cancels the producing task any more."""
+        self._stoppable = False
 
     async def stopped(self) -> None:
         """Wait until the producing task has ended; never raises its error."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
+    def _stop(self) -> None:
+        if self._stoppable and self._task is not None:
+            self.settle()
+            self._task.cancel()
+
     def _enter(self) -> None:
         self._readers += 1
+        self._end_grace()
+
+    def _end_grace(self) -> None:
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
@@ -113,8 +127,12 @@ class Runs:
     def __init__(self) -> None:
         self._active: dict[UUID, Run] = {}
         self._finished: OrderedDict[UUID, Run] = OrderedDict()
+        self._closed = False
 
     def add(self, run: Run) -> None:
+        """Take a run in; Unavailable once `close` was called, as nobody would end it."""
+        if self._closed:
+            raise Unavailable("The service is stopping; try again shortly.")
         self._active[run.id] = run
 
     def finish(self, run: Run) -> None:
@@ -132,7 +150,9 @@ class Runs:
         return run
 
     async def close(self) -> None:
-        """Cancel every active run and wait until each has stored what it had and ended."""
+        """Refuse new runs, cancel every active one, and wait until each has stored what it had
+        and ended."""
+        self._closed = True
         active = list(self._active.values())
         for run in active:
             run.cancel()

@@ -3,6 +3,7 @@
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 
 from app.bootstrap import Settings, open_engine
 from app.chat.events import Done, Failed, Token
@@ -32,7 +33,7 @@ def print_sources(console: Console, done: Done) -> None:
     for citation in sorted(done.citations, key=lambda each: each.number):
         where = f" ({citation.uri})" if citation.uri else ""
         console.print(
-            f"[bold]\\[{citation.number}][/bold] {citation.title}", end="", soft_wrap=True
+            f"[bold]\\[{citation.number}][/bold] {escape(citation.title)}", end="", soft_wrap=True
         )
         console.print(f"{where}, characters {citation.start}–{citation.end}", markup=False)
         console.print(f"    “{' '.join(citation.quote.split())}”", style="dim", markup=False)

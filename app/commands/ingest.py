@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.api.services import Services
@@ -52,7 +53,8 @@ async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
     console.print(
         f"{outcome['created']} new, {outcome['replaced']} changed, "
         f"{outcome['unchanged']} unchanged, {outcome['failed']} failed "
-        f"in portfolio “{portfolio}” (id {portfolio_id})."
+        f"in portfolio “{portfolio}” (id {portfolio_id}).",
+        markup=False,
     )
     return outcome["failed"]
 
@@ -83,7 +85,7 @@ def _parse(
                 check_document(document, max_bytes)
         except (AppError, OSError) as error:
             outcome["failed"] += 1
-            console.print(f"[red]{path}[/red]: {getattr(error, 'message', error)}")
+            complain(console, path, getattr(error, "message", error))
         else:
             documents += parsed
     return documents
@@ -106,4 +108,9 @@ async def _index(
         record = await services.documents.get(scope, each.document_id)
         outcome["failed" if record.status == "failed" else each.action] += 1
         if record.error:
-            console.print(f"[red]{document.uri}[/red]: {record.error}")
+            complain(console, document.uri, record.error)
+
+
+def complain(console: Console, what: object, why: object) -> None:
+    """One line; brackets in names are text, not markup."""
+    console.print(f"[red]{escape(str(what))}[/red]: {escape(str(why))}")

@@ -1,4 +1,4 @@
-"""The encoder's HTTP surface: OpenAI's embeddings, health and what is loaded.
+"""The encoder's HTTP surface: OpenAI's embeddings, health, metrics and what is loaded.
 
 Starlette without FastAPI: there is one route of weight, and half a second of start to save.
 """
@@ -9,17 +9,19 @@ from dataclasses import asdict
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.encoder import wire
 from app.encoder.backend import EncodingFailed, ModelInfo
 from app.encoder.batcher import Batcher, NotReady, Overloaded
+from app.encoder.metrics import CONTENT_TYPE, EncoderMetrics
 
 MAX_BODY_BYTES = 16 * 1024 * 1024  # 2,048 texts of 8,000 characters
-# About as long as the model needs for what fits into its queue on two cores.
-RETRY_AFTER = {"Retry-After": "1"}
+LOADING_SECONDS = 1  # a start takes four, and asking costs nothing
 CLIENT_GONE = 499  # nginx's number; nobody reads it
 
 
@@ -28,7 +30,7 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
 
     async def embeddings(request: Request) -> Response:
         info = _loaded(batcher)
-        parsed = wire.parse(await _body(request), info.dimension)
+        parsed = wire.parse(await _body(request), info)
         if parsed.model not in (None, info.model, info.id):
             return _error(
                 404, f"This server hosts {info.model}, no other model.", "model_not_found", "model"
@@ -45,12 +47,17 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
             return Response(status_code=CLIENT_GONE)
         finally:
             gone.cancel()
-        return _json(wire.render(parsed, result.vectors, result.tokens, info.model))
+        return _json(
+            wire.render(parsed, result.vectors, result.tokens, result.truncated, info.model)
+        )
 
     async def models(request: Request) -> Response:
         info = _loaded(batcher)
         model = {"id": info.model, "object": "model", "created": 0, "owned_by": "citestream"}
         return _json(orjson.dumps({"object": "list", "data": [model]}))
+
+    async def metrics(request: Request) -> Response:
+        return Response(batcher.metrics.render(), media_type=CONTENT_TYPE)
 
     async def health(request: Request) -> Response:
         _loaded(batcher)
@@ -60,13 +67,17 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
         loaded = _loaded(batcher)
         return _json(orjson.dumps(asdict(loaded) | {"id": loaded.id}))
 
+    routes = [
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/health", health),
+        Route("/info", info),
+        Route("/metrics", metrics),
+    ]
+    paths = frozenset(route.path for route in routes)
     return Starlette(
-        routes=[
-            Route("/v1/embeddings", embeddings, methods=["POST"]),
-            Route("/v1/models", models),
-            Route("/health", health),
-            Route("/info", info),
-        ],
+        routes=routes,
+        middleware=[Middleware(_Counted, paths=paths, metrics=batcher.metrics)],
         exception_handlers={
             wire.BadRequest: _bad_request,
             NotReady: _not_ready,
@@ -76,6 +87,26 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
             HTTPException: _http_error,
         },
     )
+
+
+class _Counted:
+    """Counts answers by path and status."""
+
+    def __init__(self, app: ASGIApp, paths: frozenset[str], metrics: EncoderMetrics) -> None:
+        self._app = app
+        self._paths = paths
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Any other path is one label: whoever scans for pages must not fill the memory.
+        path = scope["path"] if scope["path"] in self._paths else "other"
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.request(path, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counting)
 
 
 def _loaded(batcher: Batcher) -> ModelInfo:
@@ -100,6 +131,10 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
+def _retry_after(seconds: int) -> dict[str, str]:
+    return {"Retry-After": str(seconds)}
+
+
 def _json(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(content, status, headers, media_type="application/json")
 
@@ -121,15 +156,20 @@ async def _bad_request(request: Request, error: Exception) -> Response:
 
 
 async def _not_ready(request: Request, error: Exception) -> Response:
-    return _error(503, "The model is not ready; try again shortly.", "not_ready", None, RETRY_AFTER)
+    message = "The model is not ready; try again shortly."
+    return _error(503, message, "not_ready", headers=_retry_after(LOADING_SECONDS))
 
 
 async def _overloaded(request: Request, error: Exception) -> Response:
-    return _error(429, "Too many texts wait; try again shortly.", "overloaded", None, RETRY_AFTER)
+    assert isinstance(error, Overloaded)  # noqa: S101 — registered for this class
+    message = f"Too many texts wait; try again in {error.retry_after} s."
+    return _error(429, message, "overloaded", headers=_retry_after(error.retry_after))
 
 
 async def _encoding_failed(request: Request, error: Exception) -> Response:
-    return _error(500, "The model could not encode this batch; see the log.", "encoding_failed")
+    assert isinstance(error, EncodingFailed)  # noqa: S101 — registered for this class
+    message = f"The model gave no usable vector for input {error.index}; see its log."
+    return _error(500, message, "encoding_failed", f"input[{error.index}]")
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:

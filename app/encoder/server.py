@@ -13,9 +13,10 @@ from typing import NoReturn
 import uvicorn
 
 from app.encoder.api import create_encoder_app
-from app.encoder.backend import DEFAULT_MODEL, ModelUnusable, load_backend
+from app.encoder.backend import DEFAULT_MODEL, ModelUnusable
 from app.encoder.batcher import Batcher
 from app.encoder.listening import AddressUnusable, Listener, bind
+from app.encoder.loading import DEFAULT_CACHE, BackendName, load_backend
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ def run_encoder(
     uds: str | None = None,
     device: str = "auto",
     threads: int = 0,
+    backend: BackendName = "torch",
+    cache: str = DEFAULT_CACHE,
     exit_with_parent: bool = False,
 ) -> NoReturn:
     """Host a model until SIGINT or SIGTERM, then end the process with status 0.
@@ -59,7 +62,7 @@ def run_encoder(
         signal.signal(number, lambda *_: end())
     if exit_with_parent:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    batcher = Batcher(lambda: load_backend(model, device, threads))
+    batcher = Batcher(lambda: load_backend(model, device, threads, backend, cache))
     server = _Server(batcher)
     try:
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

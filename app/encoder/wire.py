@@ -1,6 +1,8 @@
 """OpenAI's embeddings format: reading requests, writing answers. Pure."""
 
 import base64
+import math
+import struct
 import sys
 from array import array
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from typing import Any, cast
 
 import orjson
 
-from app.encoder.backend import InputType
+from app.encoder.backend import InputType, ModelInfo
 
 MAX_INPUTS = 2048  # as OpenAI's
 
@@ -30,9 +32,10 @@ class EmbeddingRequest:
     input_type: InputType
     base64: bool
     model: str | None
+    dimensions: int | None = None  # fewer than the model's own, where it allows that
 
 
-def parse(body: bytes, dimension: int) -> EmbeddingRequest:
+def parse(body: bytes, info: ModelInfo) -> EmbeddingRequest:
     """Read the body of `POST /v1/embeddings`. Fields that are not known are left alone, because
     clients send more from version to version. Raises BadRequest."""
     try:
@@ -41,8 +44,6 @@ def parse(body: bytes, dimension: int) -> EmbeddingRequest:
         raise BadRequest(f"The body is not valid JSON in UTF-8: {error}.") from None
     if not isinstance(fields, dict):
         raise BadRequest("The body must be a JSON object.")
-    if fields.get("dimensions", dimension) not in (dimension, None):
-        raise BadRequest(f"This model has {dimension} dimensions and no others.", "dimensions")
     return EmbeddingRequest(
         texts=_texts(fields.get("input")),
         input_type=cast(
@@ -50,11 +51,16 @@ def parse(body: bytes, dimension: int) -> EmbeddingRequest:
         ),
         base64=_one_of(fields, "encoding_format", ("float", "base64"), "float") == "base64",
         model=_string(fields, "model"),
+        dimensions=_dimensions(fields, info),
     )
 
 
-def render(request: EmbeddingRequest, vectors: Sequence[bytes], tokens: int, model: str) -> bytes:
-    """Write the answer to it."""
+def render(
+    request: EmbeddingRequest, vectors: Sequence[bytes], tokens: int, truncated: int, model: str
+) -> bytes:
+    """Write the answer to it. `usage` is OpenAI's and says how many texts were truncated."""
+    if request.dimensions is not None:
+        vectors = [shorten(vector, request.dimensions) for vector in vectors]
     data = [
         {
             "object": "embedding",
@@ -65,13 +71,20 @@ def render(request: EmbeddingRequest, vectors: Sequence[bytes], tokens: int, mod
         }
         for index, vector in enumerate(vectors)
     ]
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens, "truncated": truncated}
     return orjson.dumps({"object": "list", "data": data, "model": model, "usage": usage})
 
 
 def render_error(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
     """Write an error as OpenAI's clients read it."""
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def shorten(vector: bytes, dimensions: int) -> bytes:
+    """The beginning of a Matryoshka model's vector, of length 1 again."""
+    numbers = unpack_floats(vector[: 4 * dimensions])
+    norm = math.hypot(*numbers)
+    return struct.pack(f"<{dimensions}f", *(number / norm if norm else 0.0 for number in numbers))
 
 
 def unpack_floats(data: bytes) -> list[float]:
@@ -103,6 +116,17 @@ def _one_of(fields: dict[str, Any], name: str, known: Sequence[str], default: st
     if value not in known:
         raise BadRequest(f"{name} must be {' or '.join(known)}.", name)
     return cast(str, value)
+
+
+def _dimensions(fields: dict[str, Any], info: ModelInfo) -> int | None:
+    value = fields.get("dimensions")
+    if value in (None, info.dimension) and not isinstance(value, bool | float):
+        return None
+    if not info.matryoshka:
+        raise BadRequest(f"This model has {info.dimension} dimensions and no others.", "dimensions")
+    if type(value) is not int or not 1 <= value < info.dimension:
+        raise BadRequest(f"dimensions must be from 1 to {info.dimension}.", "dimensions")
+    return value
 
 
 def _string(fields: dict[str, Any], name: str) -> str | None:

@@ -1,6 +1,6 @@
 """What can be wrong with a document, each with a code that callers may rely on."""
 
-from app.errors import InvalidInput, TooLarge
+from app.errors import AppError, InvalidInput, TooLarge
 
 
 class EmptyDocument(InvalidInput):
@@ -43,3 +43,11 @@ class DocumentTooLarge(TooLarge):
     """The document is larger than this server accepts; split it."""
 
     code = "document_too_large"
+
+
+class EncodersChanged(AppError):
+    """The portfolio's encoder was changed while the document was encoded; it is tried again."""
+
+    code = "encoders_changed"
+    status = 503
+    retryable = True

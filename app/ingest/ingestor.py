@@ -5,6 +5,7 @@ stop or be killed at any point, and is done again.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +13,15 @@ from typing import TypeVar
 
 import structlog
 
+from app.chat.encoders import EncoderNotConfigured, EncodersByName
 from app.chat.model import Scope, Vector
-from app.chat.ports import Encoder
 from app.errors import AppError, InvalidInput, NotFound, Unavailable
 from app.ingest.accept import check_call
-from app.ingest.ports import Accepted, Documents, NewDocument, Upload
-from app.ingest.prepare import indexed, prepare
+from app.ingest.embedding import Embedder
+from app.ingest.errors import EncodersChanged
+from app.ingest.ports import Accepted, Documents, NewDocument, Upload, Vectors
+from app.ingest.prepare import prepare
+from app.ingest.pruning import Pruner
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -35,6 +39,9 @@ WAKE_DELAY_SECONDS = 0.05
 # How long, and how often, to look for an upload that another process has claimed.
 WAIT_SECONDS = 60.0
 LOOK_SECONDS = 0.2
+# The portfolio's encoders may change between encoding and storing: then once more, and in case of a
+# change back once more again.
+ENCODER_CHANGES = 3
 # Accepted uploads whose documents are remembered for that; beyond it the oldest are forgotten.
 REMEMBERED = 10_000
 
@@ -64,12 +71,15 @@ def judge(upload: Upload, error: Exception) -> Verdict:
 
 
 class Ingestor:
-    """`on_progress(upload, done, total)` is told of every batch of chunks that was encoded."""
+    """`encoders` are those that this process is configured with, by name.
+    `on_progress(upload, done, total)` is told of every batch of chunks that an encoder made
+    vectors of."""
 
     def __init__(
         self,
         documents: Documents,
-        encoder: Encoder,
+        encoders: EncodersByName,
+        vectors: Vectors,
         *,
         detect: Callable[[str], str],
         chunk_chars: int,
@@ -79,7 +89,8 @@ class Ingestor:
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._documents = documents
-        self._encoder = encoder
+        self._pruner = Pruner(vectors, time.monotonic)
+        self._embedder = Embedder(encoders, vectors)
         self._detect = detect
         self._chunk_chars = chunk_chars
         self._max_bytes = max_document_bytes
@@ -142,6 +153,7 @@ class Ingestor:
             while not self._closing:
                 self._wake.clear()
                 try:
+                    await self._pruner.prune_when_due()
                     free = max(AT_ONCE - len(self._tasks), 0)
                     uploads = await self._documents.claim(free) if free else []
                 except Exception as error:  # an outage is waited for, whatever it looks like
@@ -199,6 +211,9 @@ class Ingestor:
         try:
             async with self._slots:
                 await self._index(upload, pauses)
+        except EncoderNotConfigured as error:
+            log.warning("upload_left_to_others", upload=upload.id, reason=error.message)
+            await self._documents.leave(upload, f"Waiting: {error.message}")
         except InvalidInput as error:
             return Verdict(error.message, final=True)
         except Exception as error:  # one bad upload must not stop the others
@@ -211,18 +226,30 @@ class Ingestor:
 
     async def _index(self, upload: Upload, pauses: Sequence[float]) -> None:
         ready = await asyncio.to_thread(prepare, upload, self._chunk_chars, self._detect)
+        vectors: dict[str, Sequence[Vector]] = {}
+        for _ in range(ENCODER_CHANGES):
+            ask = partial(self._documents.encoders, upload)
+            for encoder in await self._outlast(ask, pauses, upload):
+                if encoder not in vectors:
+                    vectors[encoder] = await self._encode(upload, encoder, ready.to_encode, pauses)
+            store = partial(self._documents.index, upload, ready.language, ready.chunks, vectors)
+            try:
+                return await self._outlast(store, pauses, upload)
+            except EncodersChanged:
+                continue
+        raise EncodersChanged
+
+    async def _encode(
+        self, upload: Upload, encoder: str, texts: Sequence[str], pauses: Sequence[float]
+    ) -> Sequence[Vector]:
         vectors: list[Vector] = []
-        total = len(ready.to_encode)
-        for start in range(0, total, BATCH):
-            batch = ready.to_encode[start : start + BATCH]
-            vectors += await self._outlast(
-                partial(self._encoder.embed_documents, batch), pauses, upload
-            )
+        for start in range(0, len(texts), BATCH):
+            batch = texts[start : start + BATCH]
+            embed = partial(self._embedder.embed, upload.scope, encoder, batch)
+            vectors += await self._outlast(embed, pauses, upload)
             if self._on_progress is not None:
-                self._on_progress(upload, len(vectors), total)
-        chunks = await asyncio.to_thread(indexed, upload.text, ready.spans, vectors)
-        store = partial(self._documents.index, upload, ready.language, self._encoder.name, chunks)
-        await self._outlast(store, pauses, upload)
+                self._on_progress(upload, len(vectors), len(texts))
+        return vectors
 
     async def _outlast(
         self, step: Callable[[], Awaitable[Result]], pauses: Sequence[float], upload: Upload
@@ -231,6 +258,8 @@ class Ingestor:
         for pause in pauses:
             try:
                 return await step()
+            except EncoderNotConfigured:  # waiting does not help, and would keep a place
+                raise
             except Unavailable as error:
                 log.warning("upload_waits", upload=upload.id, code=error.code, seconds=pause)
                 await asyncio.sleep(pause)

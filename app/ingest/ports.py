@@ -57,11 +57,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class IndexedChunk:
-    """A chunk ready to store; `text` is exactly the document's text at `span`."""
+    """A chunk to store; `text` is exactly the document's text at `span`."""
 
     span: Span
     text: str
-    vector: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +99,35 @@ class Documents(Protocol):
         claimer died is offered again after five minutes. Two callers never get the same one."""
         ...
 
+    async def encoders(self, upload: Upload) -> Sequence[str]:
+        """The encoders whose vectors the portfolio's chunks need: the one that serves it, and
+        while it is being changed the next one. Empty where the portfolio is gone."""
+        ...
+
     async def index(
-        self, upload: Upload, language: str, encoder: str, chunks: Sequence[IndexedChunk]
+        self,
+        upload: Upload,
+        language: str,
+        chunks: Sequence[IndexedChunk],
+        vectors: Mapping[str, Sequence[Vector]],
     ) -> None:
         """In one transaction: replace the document's text, chunks and vectors, raise the
         portfolio's version, remove the upload. Does nothing but remove the upload when the
-        document is gone or a later upload of it was already indexed. A vector whose length is
-        not the encoder's dimension is an error."""
+        document is gone or a later upload of it was already indexed.
+
+        `vectors` has for each encoder one vector a chunk. EncodersChanged where one of those is
+        not there that the portfolio needs by now; those that it does not need are left out. A
+        vector whose length is not the encoder's dimension is an error."""
         ...
 
     async def fail(self, upload: Upload, error: str, *, final: bool) -> None:
         """Mark the document failed with a sentence for its owner; `final` drops the upload,
         otherwise it is offered again."""
+        ...
+
+    async def leave(self, upload: Upload, error: str) -> None:
+        """Say on the document what its upload waits for. The claim is kept: when it lapses, the
+        upload is offered again, to a process that may have what this one has not."""
         ...
 
     async def list(
@@ -122,4 +138,95 @@ class Documents(Protocol):
 
     async def delete(self, scope: Scope, document_id: int) -> None:
         """Remove the document and raise its portfolio's version."""
+        ...
+
+
+class Vectors(Protocol):
+    """Vectors that were made before, by the SHA-256 of exactly the text that was encoded.
+
+    Never shared by two tenants, nor by two encoders.
+    """
+
+    async def find(
+        self, scope: Scope, encoder: str, hashes: Sequence[bytes]
+    ) -> Mapping[bytes, Vector]:
+        """Those that are there."""
+        ...
+
+    async def store(self, scope: Scope, encoder: str, vectors: Mapping[bytes, Vector]) -> None:
+        """Keep vectors; one that is there already stays. A vector whose length is not the
+        encoder's dimension is an error."""
+        ...
+
+    async def prune(self, limit: int) -> int:
+        """Remove up to `limit` vectors, of any tenant, that nobody has used for thirty days;
+        how many there were."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioEncoders:
+    """A portfolio with the encoder that serves it, and the one whose vectors it is given."""
+
+    scope: Scope
+    id: int
+    name: str
+    encoder: str
+    next_encoder: str | None
+    chunk_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MissingVectors:
+    """Chunks of one document that have no vector of an encoder, in the order of the text."""
+
+    title: str
+    text: str
+    chunk_ids: Sequence[int]
+    spans: Sequence[Span]
+
+
+class Reencoding(Protocol):
+    """The steps of a portfolio's way to another encoder. Each is done wholly or not at all, and
+    can be done again."""
+
+    async def portfolios(self, scope: Scope) -> Sequence[PortfolioEncoders]:
+        """Every portfolio of the tenant."""
+        ...
+
+    async def mark(self, portfolio: PortfolioEncoders, encoder: str) -> None:
+        """Have every document that is indexed from now on get this encoder's vectors, too."""
+        ...
+
+    async def count_missing(self, portfolio: PortfolioEncoders, encoder: str) -> int:
+        """How many chunks have no vector of the encoder."""
+        ...
+
+    async def missing(
+        self, portfolio: PortfolioEncoders, encoder: str, after: int, limit: int
+    ) -> Sequence[MissingVectors]:
+        """The first `limit` of them, by id from beyond `after`."""
+        ...
+
+    async def add(
+        self,
+        portfolio: PortfolioEncoders,
+        encoder: str,
+        chunk_ids: Sequence[int],
+        vectors: Sequence[Vector],
+    ) -> int:
+        """Store vectors of chunks that are still there; how many were new. Nothing where the
+        portfolio is not marked for this encoder any more."""
+        ...
+
+    async def switch(self, portfolio: PortfolioEncoders, encoder: str) -> bool:
+        """Have the encoder serve the portfolio and raise its version, at once; False where a
+        chunk lacks its vector, or the portfolio is gone or marked for another encoder."""
+        ...
+
+    async def drop_old(
+        self, portfolio: PortfolioEncoders, after: int, limit: int
+    ) -> tuple[int, int | None]:
+        """Remove up to `limit` vectors that are neither the serving encoder's nor the next
+        one's, by chunk from `after` on; how many, and where to go on, None at the end."""
         ...

@@ -12,10 +12,10 @@ LANGUAGE_SAMPLE_CHARS = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document cut and ready to encode; `to_encode` has one text for each span."""
+    """A document cut and ready to encode; `to_encode` has one text for each chunk."""
 
     language: str
-    spans: Sequence[Span]
+    chunks: Sequence[IndexedChunk]
     to_encode: Sequence[str]
 
 
@@ -23,22 +23,17 @@ def prepare(upload: Upload, chunk_chars: int, detect: Callable[[str], str]) -> P
     """Cut an upload's text. Takes seconds for 10 MB: run it in a thread."""
     text = upload.text
     spans = split(text, chunk_chars)
-    paths = heading_paths(text, spans)
     return Prepared(
         language=detect(text[:LANGUAGE_SAMPLE_CHARS]),
-        spans=spans,
-        to_encode=[
-            encoder_text(upload.title, text[span.start : span.end], path)
-            for span, path in zip(spans, paths, strict=True)
-        ],
+        chunks=[IndexedChunk(span, text[span.start : span.end]) for span in spans],
+        to_encode=to_encode(upload.title, text, spans),
     )
 
 
-def indexed(
-    text: str, spans: Sequence[Span], vectors: Sequence[Sequence[float]]
-) -> list[IndexedChunk]:
-    """The chunks to store: each exactly the document's text at its span."""
+def to_encode(title: str, text: str, spans: Sequence[Span]) -> list[str]:
+    """What the encoder reads for each span of a document's text; spans are in its order."""
+    paths = heading_paths(text, spans)
     return [
-        IndexedChunk(span=span, text=text[span.start : span.end], vector=vector)
-        for span, vector in zip(spans, vectors, strict=True)
+        encoder_text(title, text[span.start : span.end], path)
+        for span, path in zip(spans, paths, strict=True)
     ]

@@ -8,7 +8,7 @@ from app.chat.model import Passage, QueryComplexity, Usage
 from app.chat.ports import Finish, Prompt
 from app.providers.phrases import identity, phrases, small_talk
 from app.providers.ranking import Candidate, Ranking, choose, rank
-from app.providers.sides import sides_of
+from app.providers.sides import asks_for_several, sides_of
 
 # How many sentences at most, and how near to the best one's score the others must come: these
 # floors leave out a quarter of the sentences and lose one XQuAD answer in a hundred.
@@ -78,23 +78,27 @@ def compose(prompt: Prompt) -> str | None:
     if not ranking.answers:
         return None
     if prompt.complexity is QueryComplexity.COMPREHENSIVE:
-        chosen = by_document(ranking.candidates)
+        chosen = by_document(ranking.candidates, SENTENCES_A_DOCUMENT)
         return f"{words.several}\n\n{listed(within(chosen, budget))}"
+    if asks_for_several(prompt.question):
+        chosen = by_document(ranking.candidates, 1)
+        if len(chosen) > 1:
+            return f"{words.several}\n\n{listed(within(chosen, budget))}"
     count, floor = SENTENCES[prompt.complexity]
     chosen = choose(ranking.candidates, count, floor=floor)
     return " ".join(quoted(each) for each in within(chosen, budget))
 
 
-def by_document(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """For each document that matches, its best sentence and one that covers what it leaves
-    open; the documents in the order of their best sentences."""
+def by_document(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """For each document that matches, its best sentence and, up to `count`, what covers what that
+    one leaves open; the documents in the order of their best sentences."""
     best: dict[int, list[Candidate]] = {}
     for each in candidates:
         mine = best.get(each.passage.document_id)
         if mine is None:
             if each.score >= LIST_FLOOR * candidates[0].score:
                 best[each.passage.document_id] = [each]
-        elif len(mine) < SENTENCES_A_DOCUMENT and each.covers - mine[0].covers:
+        elif len(mine) < count and each.covers - mine[0].covers:
             mine.append(each)
     return [each for mine in best.values() for each in mine]
 
@@ -108,17 +112,25 @@ def by_side(question: str, ranking: Ranking) -> list[list[Candidate]]:
 
 def best_of(side: frozenset[str], others: frozenset[str], ranking: Ranking) -> list[Candidate]:
     """A side's own documents first, then what else of the question a sentence answers, then the
-    order of the text: a document begins with what its subject is."""
+    order of the text: a document begins with what its subject is.
+
+    A side that no title names is a kind of thing: one sentence of each document that has as much
+    of the question as the best one.
+    """
     mine = [each for each in ranking.candidates if about(side, each)]
-    mine.sort(
-        key=lambda each: (
-            not side <= each.title_stems,
-            bool(others & each.stems),
-            -len(each.covers - side),
-            each.passage.start + each.sentence.start,
-        )
-    )
-    return choose(mine, SENTENCES_A_SIDE, floor=0.0)
+
+    def worth(each: Candidate) -> tuple[bool, bool, int]:
+        return side <= each.title_stems, not others & each.stems, len(each.covers - side)
+
+    mine.sort(key=lambda each: each.passage.start + each.sentence.start)
+    mine.sort(key=worth, reverse=True)
+    if not mine or side <= mine[0].title_stems:
+        return choose(mine, SENTENCES_A_SIDE, floor=0.0)
+    documents: dict[int, Candidate] = {}
+    for each in mine:
+        if worth(each) == worth(mine[0]):
+            documents.setdefault(each.passage.document_id, each)
+    return list(documents.values())
 
 
 def about(side: frozenset[str], candidate: Candidate) -> bool:

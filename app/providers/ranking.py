@@ -6,7 +6,7 @@ Pure, and small enough to run for every question: a passage costs some tenths of
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,7 +17,9 @@ from app.providers.words import terms, tokens
 # Weights, tuned on XQuAD's English and Spanish questions with the right passage among eight.
 NAMED = 0.7  # a term of the question in the title or the heading
 NEIGHBOUR = 0.35  # or in the sentence before
-PAIR = 0.6  # two terms of the question side by side, in its order
+PROPER = 2.0  # how much more a name tells what a passage is about than another word as rare
+NAMELESS = 0.2  # what a passage loses that has none of the names that other passages have
+PAIR = 0.6  # two terms of the question side by side, in either order
 PASSAGE = 0.7  # share of the question that the whole passage covers
 SIMILARITY = 0.5
 RANK = 0.15  # for the first passage, a half for the second, …
@@ -27,9 +29,11 @@ LONG_CHARS = 320  # above this a sentence loses by its length
 # How much coverage + similarity of one passage counts as an answer. Calibrated on XQuAD with the
 # best eight of hybrid retrieval: nine in ten questions about other articles stay below. The
 # encoder is English: its cosines between Spanish texts are high whatever they say.
-ENOUGH = {"en": 0.77}
+ENOUGH = {"en": 0.79}
 ENOUGH_ELSEWHERE = 0.93
-ENOUGH_ACROSS = 0.45  # the question in one language, the passage in another
+# The question in the first language, the passage in another.
+ENOUGH_ACROSS = {"en": 0.48}
+ENOUGH_ACROSS_ELSEWHERE = 0.4
 ENOUGH_COVERAGE = 0.42  # where no cosine is known
 
 MARKER = re.compile(r"\[\s*\^?\d")
@@ -57,6 +61,8 @@ _NAME_QUESTION = frozenset(
 )
 # "Technologies: …" has its subject elsewhere: in the title, and where its text begins.
 _LABEL = re.compile(r"[*_]*(?:[^\W\d_][\w'’/-]*\s){0,2}[^\W\d_][\w'’/-]*[*_]*:[*_]*\s")
+# A capital that no sentence begins with.
+_PROPER = re.compile(r"(?<=[^\s.!?¿¡] )[«“\"'(]?[A-ZÁÉÍÓÚÑ][\w+#-]*")
 _NAME = re.compile(r"(?<=[^.!?\s] )[«“\"'(]?[A-ZÁÉÍÓÚÑ][^\W\d_]+")
 
 
@@ -90,16 +96,26 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The question's stems with their weights, its neighbouring pairs, and what it expects."""
+    """The question's stems with their weights, which of them are names, its neighbouring pairs,
+    and what it expects."""
 
     weights: dict[str, float]
-    pairs: frozenset[tuple[str, str]]
+    names: frozenset[str]
+    pairs: frozenset[frozenset[str]]
     figure: bool
     name: bool
 
     @property
     def total(self) -> float:
         return sum(self.weights.values()) or 1.0
+
+    def share_in(self, bag: frozenset[str]) -> float:
+        """How much of the question a passage covers; its names tell most what it is about."""
+        weights = {
+            term: weight * (PROPER if term in self.names else 1.0)
+            for term, weight in self.weights.items()
+        }
+        return sum(weights[term] for term in bag & weights.keys()) / (sum(weights.values()) or 1.0)
 
 
 def rank(question: str, language: str, passages: Sequence[Passage]) -> Ranking:
@@ -115,28 +131,16 @@ def rank(question: str, language: str, passages: Sequence[Passage]) -> Ranking:
         for passage, sentences in split
     ]
     query = read(question, bags)
+    coverages = [query.share_in(bag) for bag in bags]
+    known = query.names & frozenset().union(*bags)
     candidates: list[Candidate] = []
-    coverages = [
-        sum(query.weights[term] for term in bag & query.weights.keys()) / query.total
-        for bag in bags
-    ]
-    for place, ((passage, sentences), coverage) in enumerate(zip(split, coverages, strict=True)):
-        title = titles[passage.number]
-        subject = frozenset(stems[id(sentences[0])]) if sentences else frozenset()
-        before: frozenset[str] = frozenset()
-        base = PASSAGE * coverage + RANK / (1 + place) + SIMILARITY * (passage.similarity or 0.0)
-        for sentence in sentences:
-            found = stems[id(sentence)]
-            named = frozenset(title).union(terms(sentence.heading))
-            own = frozenset(found) & query.weights.keys()
-            previous, before = before, frozenset(found)
-            if _LABEL.match(sentence.text):
-                found, named = [*title, *found], named | subject
-            if not MARKER.search(sentence.text):
-                score = base + strength(query, sentence, found, named, previous)
-                candidates.append(
-                    Candidate(passage, sentence, score, own, before, frozenset(title))
-                )
+    for place, ((passage, sentences), bag) in enumerate(zip(split, bags, strict=True)):
+        base = PASSAGE * coverages[place] + RANK / (1 + place)
+        base += SIMILARITY * (passage.similarity or 0.0)
+        if known and not known & bag:
+            base -= NAMELESS
+        found = [stems[id(each)] for each in sentences]
+        candidates += weigh(query, passage, titles[passage.number], sentences, found, base)
     candidates.sort(key=lambda each: -each.score)
     evidence = [
         evidence_of(passage, coverage, language)
@@ -145,12 +149,35 @@ def rank(question: str, language: str, passages: Sequence[Passage]) -> Ranking:
     return Ranking(candidates, max(evidence, default=0.0))
 
 
+def weigh(
+    query: Query,
+    passage: Passage,
+    title: Sequence[str],
+    sentences: Sequence[Sentence],
+    stems: Sequence[Sequence[str]],
+    base: float,
+) -> Iterator[Candidate]:
+    """A passage's sentences, each with its own strength above what the passage has."""
+    previous: frozenset[str] = frozenset()
+    for sentence, found in zip(sentences, stems, strict=True):
+        own = frozenset(found)
+        covers = own & query.weights.keys()
+        named = frozenset(title).union(terms(sentence.heading))
+        told = found
+        if covers and _LABEL.match(sentence.text):
+            told, named = [*title, *found], named.union(stems[0])
+        if not MARKER.search(sentence.text):
+            score = base + strength(query, sentence, told, named, previous)
+            yield Candidate(passage, sentence, score, covers, own, frozenset(title))
+        previous = own
+
+
 def evidence_of(passage: Passage, coverage: float, language: str) -> float:
     """How much speaks for a passage being about the question; 1 is enough to answer from."""
     if passage.similarity is None:
         return coverage / ENOUGH_COVERAGE
     if passage.language != language:
-        enough = ENOUGH_ACROSS
+        enough = ENOUGH_ACROSS.get(language, ENOUGH_ACROSS_ELSEWHERE)
     else:
         enough = ENOUGH.get(language, ENOUGH_ELSEWHERE)
     return (coverage + passage.similarity) / enough
@@ -167,7 +194,8 @@ def read(question: str, bags: Sequence[frozenset[str]]) -> Query:
     words = frozenset(tokens(question))
     return Query(
         weights=weights,
-        pairs=frozenset(pairwise(asked)),
+        names=frozenset(terms(" ".join(_PROPER.findall(question)))),
+        pairs=frozenset(map(frozenset, pairwise(asked))),
         figure=bool(words & _FIGURE_QUESTION or _HOW.search(question)),
         name=bool(words & _NAME_QUESTION),
     )
@@ -189,8 +217,8 @@ def strength(
             score += NAMED * weight
         elif term in previous:
             score += NEIGHBOUR * weight
-    for left, right in query.pairs & frozenset(pairwise(found)):
-        score += PAIR * min(query.weights[left], query.weights[right])
+    for pair in query.pairs & frozenset(map(frozenset, pairwise(found))):
+        score += PAIR * min(query.weights[term] for term in pair)
     score /= query.total
     if query.figure and _FIGURE.search(sentence.text):
         score += EXPECTED

@@ -36,19 +36,53 @@ _SUFFIXES = (
     *("adores", "acion", "ciones", "adora", "ization", "ations", "ation", "mente"),
     *("iendo", "ieron", "iones", "ables", "ibles", "ador", "ando", "aron", "aban", "cion"),
     *("able", "ible", "ados", "adas", "idos", "idas", "ings", "ments", "ment", "ions", "ness"),
-    *("ios", "ado", "ada", "ido", "ida", "aba", "ing", "ied", "ies", "ias", "ion", "ers", "ors", "ely"),
-    *("io", "ed", "er", "or", "es", "os", "as", "ia", "ly", "ar", "ir", "al", "s", "a", "e", "o", "y"),
+    *(
+        "ios",
+        "ado",
+        "ada",
+        "ido",
+        "ida",
+        "aba",
+        "ing",
+        "ied",
+        "ies",
+        "ias",
+        "ion",
+        "ers",
+        "ors",
+        "ely",
+    ),
+    *(
+        "io",
+        "ed",
+        "er",
+        "or",
+        "es",
+        "os",
+        "as",
+        "ia",
+        "ly",
+        "ar",
+        "ir",
+        "al",
+        "s",
+        "a",
+        "e",
+        "o",
+        "y",
+    ),
 )
 _MIN_STEM = 4
 # English verbs whose past has other letters than the verb itself.
 _IRREGULAR = (
-    "led:lead built:build wrote:write written:write ran:run sent:send kept:keep held:hold made:make "
-    "began:begin begun:begin grew:grow grown:grow fell:fall rose:rise risen:rise took:take "
-    "taken:take gave:give won:win sold:sell bought:buy paid:pay taught:teach thought:think "
-    "left:leave lost:lose met:meet spoke:speak spoken:speak chose:choose chosen:choose drew:draw "
-    "drawn:draw drove:drive driven:drive knew:know known:know saw:see seen:see told:tell went:go "
-    "gone:go spent:spend came:come became:become brought:bring fought:fight caught:catch "
-    "broke:break broken:break stole:steal stolen:steal wore:wear worn:wear"
+    "led:lead built:build wrote:write written:write ran:run sent:send kept:keep held:hold "
+    "made:make began:begin begun:begin grew:grow grown:grow fell:fall rose:rise risen:rise "
+    "took:take taken:take gave:give won:win sold:sell bought:buy paid:pay taught:teach "
+    "thought:think left:leave lost:lose met:meet spoke:speak spoken:speak chose:choose "
+    "chosen:choose drew:draw drawn:draw drove:drive driven:drive knew:know known:know saw:see "
+    "seen:see told:tell went:go gone:go spent:spend came:come became:become brought:bring "
+    "fought:fight caught:catch broke:break broken:break stole:steal stolen:steal wore:wear "
+    "worn:wear"
 )
 _PRESENT = dict(pair.split(":") for pair in _IRREGULAR.split())
 # Spelling that differs between English and Spanish in words that are otherwise the same, so that

@@ -91,14 +91,14 @@ class Collector:
                 hits = await source.search(scope, request)
         except Exception as caught:  # a source's fault must not become the answer's
             error = caught
-        elapsed_ms = (self._clock() - started) * 1000
+        elapsed_ms = round((self._clock() - started) * 1000, 3)
         return Outcome(source.name, hits, elapsed_ms, error)
 
     def _late(self, task: asyncio.Task[Outcome], name: str, started: float) -> Outcome:
         """The outcome of a source that ignores its deadline; it goes on alone until it stops."""
         self._leave(task)
         error = TimeoutError(f"{name} did not stop at its deadline")
-        return Outcome(name, (), (self._clock() - started) * 1000, error)
+        return Outcome(name, (), round((self._clock() - started) * 1000, 3), error)
 
     async def _stop(self, tasks: Sequence[asyncio.Task[Outcome]]) -> None:
         for task in tasks:

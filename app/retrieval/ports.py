@@ -6,6 +6,11 @@ from typing import Any, Protocol
 
 from app.chat.model import Scope, Vector
 from app.chat.ports import RetrievalRequest
+from app.errors import EncoderUnavailable
+
+
+class EncoderChanged(EncoderUnavailable):
+    """The portfolio is served by another encoder by now; try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,12 @@ class PassageStore(Protocol):
     ) -> Sequence[Hit]:
         """The `min(limit, matching)` chunks nearest by cosine, in one round trip: exact below
         the crossover, HNSW above it, exact again where HNSW came back short. `filters` are
-        equalities on the documents' metadata."""
+        equalities on the documents' metadata. EncoderChanged where another encoder serves the
+        portfolio, also where that came to be during the search."""
+        ...
+
+    async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
+        """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
         ...
 
     async def keyword_search(

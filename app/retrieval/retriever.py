@@ -47,7 +47,7 @@ class HybridRetriever:
         started = self._clock()
         by_language = weights(request.language, self._encoder_languages)
         passages = fuse(collected.hits, by_language, request.top_k)
-        fuse_ms = (self._clock() - started) * 1000
+        fuse_ms = round((self._clock() - started) * 1000, 3)
         return Retrieval(
             passages=passages,
             timings_ms={**collected.timings_ms, "fuse": fuse_ms},

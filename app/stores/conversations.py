@@ -62,6 +62,7 @@ def _loaded(row: asyncpg.Record) -> Loaded:
             id=row["portfolio_id"],
             name=row["portfolio_name"],
             version=row["portfolio_version"],
+            encoder=row["portfolio_encoder"],
             cache_epoch=row["portfolio_epoch"],
         )
     agent = Agent(

@@ -148,6 +148,11 @@ class Database:
         """Return when the database answers, else raise DatabaseUnavailable."""
         await self.fetch("SELECT 1")
 
+    async def installation(self) -> str:
+        """What tells this database from every other: when its first encoder was registered."""
+        [row] = await self.fetch("SELECT coalesce(min(created_at)::text, '') FROM encoders")
+        return str(row[0])
+
     async def check_role(self) -> RoleReport:
         """What the role of this service may do that it should not; the caller logs or refuses."""
         [row] = await self.fetch(

@@ -1,7 +1,8 @@
 """Documents, and the uploads that wait to become or to replace one.
 
-Whoever writes here locks the portfolio first (against its deletion only), then documents, in one
-order; so no two writers wait for each other in a circle. Every change of content raises the
+Whoever writes here locks the portfolio first (against its deletion only, and for writing vectors
+against a change of its encoders), then documents, in one order; so no two writers wait for each
+other in a circle. Every change of content raises the
 portfolio's version in its own transaction.
 """
 
@@ -11,12 +12,12 @@ from typing import Any
 import asyncpg
 
 from app.chat.administration import Page
-from app.chat.model import Scope
+from app.chat.model import Scope, Vector
 from app.errors import NotFound
 from app.ingest.ports import Accepted, DocumentRecord, IndexedChunk, NewDocument, Upload
 from app.stores.acceptance import accept_document, lock_key
 from app.stores.database import Database, checked_id
-from app.stores.encoders import Encoders
+from app.stores.encoders import encoders_of, hold_encoders
 from app.stores.indexing import clear_chunks, replace_content
 from app.stores.pages import after_id, page
 
@@ -51,7 +52,6 @@ class PgDocuments:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._encoders = Encoders(database)
 
     async def accept(
         self, scope: Scope, portfolio_id: int, documents: Sequence[NewDocument]
@@ -76,18 +76,29 @@ class PgDocuments:
         )
         return [_upload(row) for row in rows]
 
+    async def encoders(self, upload: Upload) -> Sequence[str]:
+        """The serving encoder, then, while the portfolio gets another, that one."""
+        async with self._database.transaction(upload.scope) as connection:
+            return [row.name for row in await encoders_of(connection, upload.portfolio_id)]
+
     async def index(
-        self, upload: Upload, language: str, encoder: str, chunks: Sequence[IndexedChunk]
+        self,
+        upload: Upload,
+        language: str,
+        chunks: Sequence[IndexedChunk],
+        vectors: Mapping[str, Sequence[Vector]],
     ) -> None:
         """Make the upload the document's text, or do nothing where that is overtaken.
 
+        EncodersChanged where `vectors` has none of an encoder that the portfolio has by now,
         EncoderUnavailable where a vector's length is not the encoder's dimension.
         """
-        row = await self._encoders.find(encoder)
         async with self._database.transaction(upload.scope) as connection:
+            await hold_encoders(connection, upload.portfolio_id)
             former = await _lock(connection, upload)
             if former is not None:
-                await replace_content(connection, upload, language, row, chunks)
+                encoders = await encoders_of(connection, upload.portfolio_id)
+                await replace_content(connection, upload, language, chunks, encoders, vectors)
                 first = int(former["revision"] == 0)
                 added = len(chunks) - former["chunk_count"]
                 await connection.execute(CHANGED, upload.portfolio_id, first, added)
@@ -108,6 +119,15 @@ class PgDocuments:
                 if final
                 else "UPDATE document_uploads SET claimed_at = NULL WHERE id = $1",
                 upload.id,
+            )
+
+    async def leave(self, upload: Upload, error: str) -> None:
+        """Say on the document what its upload waits for; the claim is kept until it lapses."""
+        async with self._database.transaction(upload.scope) as connection:
+            await connection.execute(
+                "UPDATE documents SET error = $2, updated_at = now() WHERE id = $1",
+                upload.document_id,
+                error,
             )
 
     async def list(

@@ -1,11 +1,11 @@
 """Putting a text with its chunks and vectors in the place of a document's former ones."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import asyncpg
-from pgvector import HalfVector
 
+from app.chat.model import Vector
+from app.ingest.errors import EncodersChanged
 from app.ingest.ports import IndexedChunk, Upload
 from app.stores.acceptance import content_hash
 from app.stores.encoders import EncoderRow
@@ -30,18 +30,17 @@ DELETE FROM rag_embedding
 """
 CLEAR_CHUNKS = "DELETE FROM rag_chunk WHERE document_id = $1"
 INSERT_CHUNKS = """
-WITH given AS (
-    SELECT * FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::text[], $10::halfvec[])
-        AS g(ordinal, start_char, end_char, text, embedding)
-), stored AS (
-    INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char,
-                           text, language, tsv)
-    SELECT $1, $2, $3, ordinal, start_char, end_char, text, $4, chunk_tsv($4, $11, text)
-      FROM given
-    RETURNING id, ordinal
-)
+INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char, text,
+                       language, tsv)
+SELECT $1, $2, $3, ordinal, start_char, end_char, text, $4, chunk_tsv($4, $5, text)
+  FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::text[])
+       AS g(ordinal, start_char, end_char, text)
+"""
+INSERT_VECTORS = """
 INSERT INTO rag_embedding (portfolio_id, chunk_id, encoder_id, tenant_id, embedding)
-SELECT $2, stored.id, $5, $1, given.embedding FROM stored JOIN given USING (ordinal)
+SELECT $2, c.id, $4, $1, g.embedding
+  FROM unnest($5::integer[], $6::halfvec[]) AS g(ordinal, embedding)
+  JOIN rag_chunk c ON c.document_id = $3 AND c.ordinal = g.ordinal
 """
 
 
@@ -49,14 +48,21 @@ async def replace_content(
     connection: asyncpg.Connection,
     upload: Upload,
     language: str,
-    encoder: EncoderRow,
     chunks: Sequence[IndexedChunk],
+    encoders: Sequence[EncoderRow],
+    vectors: Mapping[str, Sequence[Vector]],
 ) -> None:
     """Make the upload's text, chunks and vectors the document's, in the caller's transaction.
 
-    EncoderUnavailable where a vector's length is not the encoder's dimension.
+    EncodersChanged where an encoder's vectors are not there, EncoderUnavailable where one's
+    length is not the encoder's dimension.
     """
-    vectors = [encoder.halfvec(chunk.vector) for chunk in chunks]
+    if not all(encoder.name in vectors for encoder in encoders):
+        raise EncodersChanged
+    stored = {
+        encoder.id: [encoder.halfvec(vector) for vector in vectors[encoder.name]]
+        for encoder in encoders
+    }
     await clear_chunks(connection, upload.portfolio_id, upload.document_id)
     await connection.execute(
         REPLACE,
@@ -69,27 +75,26 @@ async def replace_content(
         content_hash(upload.title, upload.text),
         len(chunks),
     )
-    owner = (upload.scope.tenant_id, upload.portfolio_id, upload.document_id, language, encoder.id)
+    owner = (upload.scope.tenant_id, upload.portfolio_id, upload.document_id)
     for start in range(0, len(chunks), CHUNKS_A_STATEMENT):
-        end = start + CHUNKS_A_STATEMENT
-        columns = _columns(start, chunks[start:end], vectors[start:end])
-        await connection.execute(INSERT_CHUNKS, *owner, *columns, upload.title)
+        part = chunks[start : start + CHUNKS_A_STATEMENT]
+        ordinals = range(start, start + len(part))
+        await connection.execute(
+            INSERT_CHUNKS,
+            *owner,
+            language,
+            upload.title,
+            ordinals,
+            [chunk.span.start for chunk in part],
+            [chunk.span.end for chunk in part],
+            [chunk.text for chunk in part],
+        )
+        for encoder_id, values in stored.items():
+            some = values[start : start + CHUNKS_A_STATEMENT]
+            await connection.execute(INSERT_VECTORS, *owner, encoder_id, ordinals, some)
 
 
 async def clear_chunks(connection: asyncpg.Connection, portfolio_id: int, document_id: int) -> None:
     """Remove a document's chunks and vectors."""
     await connection.execute(CLEAR_VECTORS, portfolio_id, document_id)
     await connection.execute(CLEAR_CHUNKS, document_id)
-
-
-def _columns(
-    start: int, chunks: Sequence[IndexedChunk], vectors: Sequence[HalfVector]
-) -> tuple[Sequence[Any], ...]:
-    """Ordinals, starts, ends, texts and vectors, as INSERT_CHUNKS takes them."""
-    return (
-        range(start, start + len(chunks)),
-        [chunk.span.start for chunk in chunks],
-        [chunk.span.end for chunk in chunks],
-        [chunk.text for chunk in chunks],
-        vectors,
-    )

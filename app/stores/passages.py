@@ -6,11 +6,14 @@ from typing import Any
 import asyncpg
 
 from app.chat.model import Scope, Vector
-from app.retrieval.ports import Hit
+from app.errors import NotFound
+from app.retrieval.ports import EncoderChanged, Hit
 from app.stores.database import Database, checked_id
 from app.stores.encoders import Encoders
 
 VECTOR = "SELECT * FROM search_vectors($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+ENCODER = "SELECT portfolio_encoder($1, $2) AS name"
+CHANGED = "CS001"  # what `search_vectors` raises where another encoder serves the portfolio
 KEYWORD = "SELECT * FROM search_keywords($1, $2, $3, $4, $5, $6)"
 
 
@@ -36,21 +39,34 @@ class PgPassages:
         limit: int,
         filters: Mapping[str, Any],
     ) -> Sequence[Hit]:
-        """The `min(limit, matching)` chunks nearest by cosine. NotFound for the portfolio."""
+        """The `min(limit, matching)` chunks nearest by cosine. NotFound for the portfolio,
+        EncoderChanged where another encoder serves it."""
         row = await self._encoders.find(encoder)
-        found = await self._database.fetch(
-            VECTOR,
-            scope.tenant_id,
-            checked_id(portfolio_id),
-            row.id,
-            row.dimension,
-            row.halfvec(vector),
-            limit,
-            dict(filters),
-            self._exact_below,
-            self._ef_search,
-        )
+        try:
+            found = await self._database.fetch(
+                VECTOR,
+                scope.tenant_id,
+                checked_id(portfolio_id),
+                row.id,
+                row.dimension,
+                row.halfvec(vector),
+                limit,
+                dict(filters),
+                self._exact_below,
+                self._ef_search,
+            )
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == CHANGED:
+                raise EncoderChanged from error
+            raise
         return [_hit(record) for record in found]
+
+    async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
+        """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
+        [row] = await self._database.fetch(ENCODER, scope.tenant_id, checked_id(portfolio_id))
+        if row["name"] is None:
+            raise NotFound
+        return str(row["name"])
 
     async def keyword_search(
         self,

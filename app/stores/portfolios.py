@@ -1,6 +1,6 @@
 """Portfolios as their administrators see them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
@@ -10,6 +10,7 @@ from app.chat.model import Scope
 from app.errors import NotFound
 from app.stores.agents import check_settable
 from app.stores.database import Database, checked_id
+from app.stores.encoders import Encoders
 from app.stores.pages import after_id, page
 from app.stores.schema import portfolios
 
@@ -25,15 +26,23 @@ MISSING = "There is no such portfolio."
 
 
 class PgPortfolios:
-    """The port `Portfolios` on Postgres."""
+    """The port `Portfolios` on Postgres.
 
-    def __init__(self, database: Database) -> None:
+    `encoders`: the first of these that the database is prepared for serves a new portfolio.
+    """
+
+    def __init__(self, database: Database, encoders: Sequence[str]) -> None:
         self._database = database
+        self._encoders = Encoders(database)
+        self._preferred = encoders
 
     async def create(self, scope: Scope, values: Mapping[str, Any]) -> PortfolioRecord:
         """Conflict when the name is taken."""
         check_settable(values, SETTABLE)
-        statement = insert(portfolios).values(tenant_id=scope.tenant_id, **values)
+        encoder = await self._encoders.first(self._preferred)
+        statement = insert(portfolios).values(
+            tenant_id=scope.tenant_id, encoder_id=encoder.id, **values
+        )
         async with self._database.session(scope) as session:
             return _record((await session.execute(statement.returning(*SHOWN))).one())
 

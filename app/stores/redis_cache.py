@@ -1,6 +1,6 @@
 """The cache port on Redis: faster when it is there, never in the way when it is not.
 
-A breaker opens at the first failure, so that at most one request in a while waits for a Redis
+A breaker opens the first time Redis does not answer, so that only those in flight wait for one
 that hangs; a background probe closes it again. Entries are `SET key value EX ttl`; each tag has a
 sorted set of its keys by expiry, so that an invalidation finds and frees them.
 """
@@ -14,13 +14,16 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
 UNLINK_BATCH = 500  # keys a command: keeps Redis responsive for others
+# Each command in flight has a connection. The client refuses more than 100 of them with an error,
+# and opening hundreds at once takes longer than the timeout; 32 answer 1,000 look-ups in 0.1 s.
+MAX_IN_FLIGHT = 32
 
 
 class RedisCache:
@@ -30,6 +33,7 @@ class RedisCache:
         self._timeout = timeout_seconds
         self._retry_after = retry_after_seconds
         self._probe: asyncio.Task[None] | None = None
+        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._redis = Redis.from_url(
             url,
             socket_connect_timeout=timeout_seconds,
@@ -91,8 +95,13 @@ class RedisCache:
         if self._probe is not None:
             return otherwise
         try:
-            async with asyncio.timeout(self._timeout):
-                return await call()
+            async with asyncio.timeout(self._timeout), self._places:
+                # Who waited for a place may find that the others have met a Redis that hangs.
+                return await call() if self._probe is None else otherwise
+        except ResponseError as error:
+            # It is there, but refuses: out of memory, read-only, a key of another kind.
+            log.warning("redis refused a command", cause=type(error).__name__)
+            return otherwise
         except (RedisError, OSError, TimeoutError) as error:
             self._open(error)
             return otherwise

@@ -94,6 +94,16 @@ api_keys = Table(
     Index("ix_api_keys_user_id", "user_id"),
 )
 
+encoders = Table(
+    "encoders",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    _text("name"),
+    _number("dimension", None, Integer),
+    _now("created_at"),
+    UniqueConstraint("name", name="uq_encoders_name"),
+)
+
 portfolios = Table(
     "portfolios",
     metadata,
@@ -105,6 +115,8 @@ portfolios = Table(
     _number("cache_epoch", "0"),
     _number("document_count", "0"),
     _number("chunk_count", "0"),
+    Column("encoder_id", Integer, ForeignKey("encoders.id"), nullable=False),
+    Column("next_encoder_id", Integer, ForeignKey("encoders.id")),
     _now("created_at"),
     _now("updated_at"),
     UniqueConstraint("tenant_id", "name", name="uq_portfolios_tenant_id_name"),
@@ -130,16 +142,6 @@ agents = Table(
     _now("updated_at"),
     UniqueConstraint("tenant_id", "name", name="uq_agents_tenant_id_name"),
     Index("ix_agents_portfolio_id", "portfolio_id"),
-)
-
-encoders = Table(
-    "encoders",
-    metadata,
-    Column("id", Integer, Identity(always=True), primary_key=True),
-    _text("name"),
-    _number("dimension", None, Integer),
-    _now("created_at"),
-    UniqueConstraint("name", name="uq_encoders_name"),
 )
 
 documents = Table(
@@ -226,6 +228,17 @@ rag_embedding = Table(
         ["portfolio_id", "chunk_id"], ["rag_chunk.portfolio_id", "rag_chunk.id"], ondelete="CASCADE"
     ),
     postgresql_partition_by="HASH (portfolio_id)",
+)
+
+vector_cache = Table(
+    "vector_cache",
+    metadata,
+    Column("tenant_id", BigInteger, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("encoder_id", Integer, ForeignKey("encoders.id"), primary_key=True),
+    Column("text_hash", LargeBinary, primary_key=True),
+    Column("embedding", HALFVEC, nullable=False),
+    _now("used_at"),
+    Index("ix_vector_cache_used_at", "used_at"),
 )
 
 conversations = Table(

@@ -90,6 +90,14 @@ async def test_another_name_for_this_machine_is_refused(host: str) -> None:
         check_problem(await client.get(AGENTS, headers={"Host": host}), 403, "forbidden")
 
 
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"])
+async def test_behind_a_proxy_nobody_is_the_owner_without_a_key(header: str) -> None:
+    async with client_of(World()) as client:
+        check_problem(
+            await client.get(AGENTS, headers={header: "for=10.0.0.7"}), 401, "unauthorized"
+        )
+
+
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:9000", "127.0.0.1:8000", ""]
 )

@@ -374,6 +374,22 @@ async def test_strange_multipart_is_never_a_5xx(
         check_problem(response, response.status_code, response.json()["code"])
 
 
+PART = 'Content-Disposition: form-data; name="f"; filename="%s.md"\r\n\r\nhello'
+WHOLE = f"--b\r\n{PART % 'whole'}\r\n--b\r\n{PART % 'last'}\r\n--b--\r\n".encode()
+
+
+@pytest.mark.parametrize("length", [*range(70, len(WHOLE) - 3, 7), len(WHOLE) - 3])
+async def test_a_form_that_breaks_off_is_refused_whole(
+    world: World, client: httpx2.AsyncClient, length: int
+) -> None:
+    headers = {"Content-Type": MULTIPART}
+    response = await client.post(DOCUMENTS, content=WHOLE[:length], headers=headers)
+    check_problem(response, 400, "malformed_body")
+    assert not world.documents.records
+    whole = await client.post(DOCUMENTS, content=WHOLE, headers=headers)
+    assert [item["title"] for item in whole.json()["items"]] == ["whole", "last"]
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: (

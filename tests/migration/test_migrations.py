@@ -84,11 +84,11 @@ async def test_up_down_up(fresh_database: Fresh) -> None:
     first = await schema(url)
     assert len(first) > 300
     await migrate.check(url)
-    for revision in ("0002", "0001", "base"):
+    for revision in ("0004", "0003", "0002", "0001", "base"):
         await migrate.downgrade(url, revision)
     assert await schema(url) == empty
     assert await migrate.current(url) is None
-    for revision in ("0001", "0002", "head"):
+    for revision in ("0001", "0002", "0003", "0004", "head"):
         await migrate.upgrade(url, revision)
     assert await schema(url) == first
     assert await migrate.current(url) == migrate.head()
@@ -103,17 +103,20 @@ async def test_check_finds_a_difference(fresh_database: Fresh) -> None:
 
 
 async def test_foreign_keys_are_indexed(migrated: Servers) -> None:
-    """But one: encoders are never deleted, so nobody looks for an encoder's embeddings."""
+    """But those to encoders, which are never deleted: nobody looks for what is an encoder's."""
     unindexed = await query(
         migrated.owner_url,
         "SELECT conrelid::regclass::text AS name, pg_get_constraintdef(c.oid) AS key "
         "FROM pg_constraint c WHERE contype = 'f' AND conparentid = 0 "
         "AND connamespace = 'public'::regnamespace AND NOT EXISTS ("
         "SELECT FROM pg_index i WHERE i.indrelid = c.conrelid "
-        "AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey)",
+        "AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey) ORDER BY 1, 2",
     )
     assert [tuple(row.values()) for row in unindexed] == [
-        ("rag_embedding", "FOREIGN KEY (encoder_id) REFERENCES encoders(id)")
+        ("portfolios", "FOREIGN KEY (encoder_id) REFERENCES encoders(id)"),
+        ("portfolios", "FOREIGN KEY (next_encoder_id) REFERENCES encoders(id)"),
+        ("rag_embedding", "FOREIGN KEY (encoder_id) REFERENCES encoders(id)"),
+        ("vector_cache", "FOREIGN KEY (encoder_id) REFERENCES encoders(id)"),
     ]
 
 

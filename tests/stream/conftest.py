@@ -1,6 +1,6 @@
 """The live service of this room's tests, and what it is configured with."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,12 +11,16 @@ from tests.support.live import Live, live_service
 
 
 @pytest.fixture(scope="session")
-async def connections(migrated: Servers, encoder_url: str) -> dict[str, Any]:
-    """The settings that point at the suite's Postgres, Valkey and encoder, prepared."""
+async def connections(
+    fresh_database: Callable[[], Awaitable[Servers]], encoder_url: str
+) -> dict[str, Any]:
+    """The settings that point at a database of this room's own, and the suite's Valkey and
+    encoder: a worker serves here, which must not find what other tests have left waiting."""
+    database = await fresh_database()
     settings: dict[str, Any] = {
-        "database_url": migrated.app_url,
-        "database_owner_url": migrated.owner_url,
-        "redis_url": migrated.redis_url,
+        "database_url": database.app_url,
+        "database_owner_url": database.owner_url,
+        "redis_url": database.redis_url,
         "encoder": {"url": encoder_url},
     }
     await migrate(Settings(**settings))

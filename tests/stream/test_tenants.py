@@ -1,12 +1,15 @@
 """Two tenants over real sockets: the other one's ids do not exist, on any route, in any place."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import httpx2
 import pytest
 
-from tests.support.live import Live, unique
+from app.bootstrap import Settings, migrate
+from app.embedded import Servers
+from tests.support.live import Live, live_service, unique
 
 TEXT = "Atlas is a dashboard built with React. It was finished in 2021 by Ana Ruiz."
 
@@ -83,3 +86,24 @@ async def test_a_wrong_key_is_refused_even_where_none_is_needed(live: Live) -> N
     response = await live.http.get("/api/agents", headers=headers)
     assert response.status_code == 401
     assert response.json()["code"] == "unauthorized"
+
+
+async def test_two_installations_on_one_redis_never_answer_for_each_other(
+    fresh_database: Callable[[], Awaitable[Servers]], connections: dict[str, Any]
+) -> None:
+    """Production and staging: tenants, agents, portfolios and versions count from 1 in both."""
+    for finished_by in ("Ana Ruiz", "Bo Lindt"):
+        database = await fresh_database()
+        settings = {
+            **connections,
+            "database_url": database.app_url,
+            "database_owner_url": database.owner_url,
+        }
+        await migrate(Settings(**settings))
+        async with live_service(**settings) as live:
+            portfolio = await live.portfolio("docs", Atlas=TEXT.replace("Ana Ruiz", finished_by))
+            agent = await live.agent("quoting", portfolio, provider="extractive")
+            answer = await live.ask(agent, "Who finished the Atlas dashboard?")
+            assert finished_by in answer["answer"]
+            assert not answer["cached"]
+            assert (await live.ask(agent, "Who finished the Atlas dashboard?"))["cached"]

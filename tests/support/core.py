@@ -23,7 +23,7 @@ from app.errors import AppError, NotFound
 
 SCOPE = Scope(tenant_id=1)
 AGENT = Agent(1, "default", "You help.", "auto", None, 1, 15, 6000, 0.2, version=1)
-PORTFOLIO = Portfolio(1, "sample", version=1)
+PORTFOLIO = Portfolio(1, "sample", version=1, encoder="hash")
 
 
 def passage(number: int, text: str, start: int = 0) -> Passage:
@@ -133,7 +133,7 @@ class Core:
     )
     cache: MemoryCache = field(default_factory=MemoryCache)
     provider: ScriptedProvider = field(default_factory=ScriptedProvider)
-    policy: Policy = field(default_factory=lambda: Policy(encoder="hash"))
+    policy: Policy = field(default_factory=lambda: Policy())
 
     def engine(self) -> Engine:
         pipeline = Pipeline(

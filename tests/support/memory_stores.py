@@ -12,8 +12,9 @@ from typing import Any
 from app.chat.administration import Page
 from app.chat.model import Scope, Vector
 from app.errors import NotFound
+from app.ingest.errors import EncodersChanged
 from app.ingest.ports import Accepted, DocumentRecord, IndexedChunk, NewDocument, Upload
-from app.retrieval.ports import Hit
+from app.retrieval.ports import EncoderChanged, Hit
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 DIMENSION = 8
@@ -58,11 +59,15 @@ def hashed(text: str) -> list[float]:
 
 @dataclass
 class MemoryPassages:
-    """A PassageStore that gives fixed lists and remembers what it was asked."""
+    """A PassageStore that gives fixed lists and remembers what it was asked. `encoder` serves."""
 
     vector: Sequence[Hit] = ()
     keyword: Sequence[Hit] = ()
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    encoder: str = "memory@1"
+
+    async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
+        return self.encoder
 
     async def vector_search(
         self,
@@ -73,6 +78,8 @@ class MemoryPassages:
         limit: int,
         filters: Mapping[str, Any],
     ) -> Sequence[Hit]:
+        if encoder != self.encoder:
+            raise EncoderChanged
         self.asked.append(("vector", scope, portfolio_id, encoder, list(vector), limit, filters))
         return self.vector[:limit]
 
@@ -89,16 +96,43 @@ class MemoryPassages:
         return self.keyword[:limit]
 
 
+@dataclass
+class MemoryVectors:
+    """The Vectors port in memory; `expired` is what `prune` may remove."""
+
+    kept: dict[tuple[int, str, bytes], Vector] = field(default_factory=dict)
+    expired: int = 0
+    prunings: int = 0
+
+    async def find(
+        self, scope: Scope, encoder: str, hashes: Sequence[bytes]
+    ) -> Mapping[bytes, Vector]:
+        own = {each: self.kept.get((scope.tenant_id, encoder, each)) for each in hashes}
+        return {each: vector for each, vector in own.items() if vector is not None}
+
+    async def store(self, scope: Scope, encoder: str, vectors: Mapping[bytes, Vector]) -> None:
+        for each, vector in vectors.items():
+            self.kept.setdefault((scope.tenant_id, encoder, each), vector)
+
+    async def prune(self, limit: int) -> int:
+        self.prunings += 1
+        pruned = min(limit, self.expired)
+        self.expired -= pruned
+        return pruned
+
+
 class MemoryDocuments:
     """The Documents port in memory. `faults` maps a method to errors raised first, one a call.
 
-    `elsewhere` are uploads that another process holds; `changed` gets each new state
-    of a document, so that tests can wait for one.
+    `needed` are every portfolio's encoders, `elsewhere` uploads that another process holds;
+    `changed` gets each new state of a document, so that tests can wait for one.
     """
 
     def __init__(self) -> None:
         self.records: dict[int, DocumentRecord] = {}
         self.chunks: dict[int, Sequence[IndexedChunk]] = {}
+        self.vectors: dict[int, Mapping[str, Sequence[Vector]]] = {}
+        self.needed: Sequence[str] = ("memory@1",)
         self.waiting: dict[int, Upload] = {}
         self.claimed: set[int] = set()
         self.elsewhere: set[int] = set()
@@ -157,12 +191,23 @@ class MemoryDocuments:
             self.waiting[upload.id] = replace(upload, attempts=upload.attempts + 1)
         return [self.waiting[upload.id] for upload in free]
 
+    async def encoders(self, upload: Upload) -> Sequence[str]:
+        self._fault("encoders")
+        return list(self.needed)
+
     async def index(
-        self, upload: Upload, language: str, encoder: str, chunks: Sequence[IndexedChunk]
+        self,
+        upload: Upload,
+        language: str,
+        chunks: Sequence[IndexedChunk],
+        vectors: Mapping[str, Sequence[Vector]],
     ) -> None:
         self._fault("index")
+        if not vectors.keys() >= set(self.needed):
+            raise EncodersChanged
         del self.waiting[upload.id]
         self.chunks[upload.document_id] = chunks
+        self.vectors[upload.document_id] = vectors
         self._change(
             upload, status="indexed", error=None, text=upload.text, language=language,
             chunk_count=len(chunks),
@@ -175,6 +220,9 @@ class MemoryDocuments:
         if final:
             del self.waiting[upload.id]
         self._change(upload, status="failed", error=error)
+
+    async def leave(self, upload: Upload, error: str) -> None:
+        self._change(upload, status="pending", error=error)
 
     def _change(self, upload: Upload, **values: Any) -> None:
         self.records[upload.document_id] = replace(self.records[upload.document_id], **values)

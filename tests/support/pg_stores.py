@@ -24,6 +24,7 @@ from app.stores.history import PgHistory
 from app.stores.passages import PgPassages
 from app.stores.portfolios import PgPortfolios
 from app.stores.tenants import PgCredentials, PgInvalidation
+from app.stores.vectors import PgVectors
 
 ENCODER = "test-encoder@1"
 DIMENSION = 32
@@ -36,10 +37,11 @@ class Stores:
         self.database = database
         self.superuser_url = superuser_url
         self.agents = PgAgents(database)
-        self.portfolios = PgPortfolios(database)
+        self.portfolios = PgPortfolios(database, [ENCODER])
         self.documents = PgDocuments(database)
         self.history = PgHistory(database)
         self.conversations = PgConversations(database)
+        self.vectors = PgVectors(database)
         self.passages = PgPassages(database, exact_below_chunks=1000, ef_search=100)
         self.credentials = PgCredentials(database)
         self.invalidation = PgInvalidation(database)
@@ -86,17 +88,22 @@ class Stores:
         vectors: Sequence[Sequence[float]] | None = None,
         language: str = "en",
     ) -> None:
-        await self.documents.index(upload, language, ENCODER, chunks_of(upload.text, vectors))
+        made = {ENCODER: vectors or vectors_of(upload.text)}
+        await self.documents.index(upload, language, chunks_of(upload.text), made)
 
 
-def chunks_of(text: str, vectors: Sequence[Sequence[float]] | None = None) -> list[IndexedChunk]:
-    """One chunk for each line, with the given vectors or some of length 1."""
+def chunks_of(text: str) -> list[IndexedChunk]:
+    """One chunk for each line."""
     chunks, start = [], 0
-    for number, line in enumerate(text.split("\n")):
-        vector = vectors[number] if vectors else unit(random.Random(line))
-        chunks.append(IndexedChunk(Span(start, start + len(line)), line, vector))
+    for line in text.split("\n"):
+        chunks.append(IndexedChunk(Span(start, start + len(line)), line))
         start += len(line) + 1
     return chunks
+
+
+def vectors_of(text: str) -> list[list[float]]:
+    """A vector of length 1 for each line, the same for the same line."""
+    return [unit(random.Random(line)) for line in text.split("\n")]
 
 
 def unit(source: random.Random, around: Sequence[float] = (), spread: float = 1.0) -> list[float]:
@@ -163,6 +170,7 @@ async def fill(stores: Stores) -> Filled:
     assert waiting.upload_id is not None
     stored = turn(agent.id)
     await stores.conversations.store_turn(scope, stored)
+    await stores.vectors.store(scope, ENCODER, {bytes(32): unit(random.Random(1))})
     await stores.behind("INSERT INTO users (tenant_id, email, role) VALUES ($1, 'a@b.c', 'owner')",
                         scope.tenant_id)  # fmt: skip
     return Filled(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -195,7 +196,7 @@ def retriever(*sources: Source, languages: frozenset[str] = frozenset({"en"})) -
 
 
 def both(store: MemoryPassages, encoder: MemoryEncoder) -> tuple[Source, Source]:
-    return VectorSource(store, encoder), KeywordSource(store)
+    return VectorSource(store, {encoder.name: encoder}), KeywordSource(store)
 
 
 async def test_the_retriever_asks_for_more_fuses_and_cuts() -> None:
@@ -217,6 +218,27 @@ async def test_without_the_encoder_keywords_answer() -> None:
     retrieval = await retriever(*both(store, encoder)).retrieve(SCOPE, REQUEST)
     assert [passage.chunk_id for passage in retrieval.passages] == [4]
     assert retrieval.degraded == ("encoder",)
+
+
+@pytest.mark.parametrize("known", ["memory@1", None, "former@1"])
+async def test_the_portfolios_own_encoder_is_asked_once(known: str | None) -> None:
+    """Also where the caller does not know it, or knows the one that served it before."""
+    store = MemoryPassages([hit(1)])
+    encoder, former = MemoryEncoder(), MemoryEncoder("former@1")
+    source = VectorSource(store, {each.name: each for each in (encoder, former)})
+    assert await source.search(SCOPE, replace(REQUEST, encoder=known)) == [hit(1)]
+    assert [asked[3] for asked in store.asked] == ["memory@1"]
+    assert encoder.calls == [["what?"]]
+    assert former.calls == ([["what?"]] if known == "former@1" else [])
+
+
+async def test_an_encoder_that_is_not_configured_is_the_encoders_fault() -> None:
+    store = MemoryPassages([hit(1)], [hit(4)], encoder="elsewhere@1")
+    for known in ("elsewhere@1", None, "memory@1"):
+        request = replace(REQUEST, encoder=known)
+        retrieval = await retriever(*both(store, MemoryEncoder())).retrieve(SCOPE, request)
+        assert [passage.chunk_id for passage in retrieval.passages] == [4]
+        assert retrieval.degraded == ("encoder",)
 
 
 @pytest.mark.parametrize(

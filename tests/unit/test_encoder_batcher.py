@@ -29,7 +29,9 @@ class GatedBackend:
         assert self.gate.acquire(timeout=10)
         if "poison" in texts:
             raise RuntimeError("no such text")
-        return Encoded([text.encode() for text in texts], [1] * len(texts))
+        return Encoded(
+            [text.encode() for text in texts], [1] * len(texts), ["long" in t for t in texts]
+        )
 
     async def running(self) -> None:
         """Return when a further batch has begun."""
@@ -46,7 +48,7 @@ async def backend() -> GatedBackend:
 
 @pytest.fixture
 async def batcher(backend: GatedBackend) -> AsyncIterator[Batcher]:
-    batcher = Batcher(lambda: backend, Limits(waiting_documents=4, batch_texts=4))
+    batcher = Batcher(lambda: backend, lambda _: Limits(waiting_documents=4, batch_texts=4))
     await batcher.start()
     yield batcher
     backend.let(100)
@@ -110,14 +112,57 @@ async def test_cancelling_what_runs_harms_nobody(batcher: Batcher, backend: Gate
     assert list((await batcher.submit(["next"], "query")).vectors) == [b"next"]
 
 
-async def test_a_failed_batch_fails_its_requests_only(
+async def test_a_text_that_cannot_be_encoded_fails_alone(
     batcher: Batcher, backend: GatedBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
+    first = batcher.submit(["first"], "query")
+    await backend.running()
+    good = [batcher.submit([text], "query") for text in ("a", "b")]
+    bad = batcher.submit(["c", "poison"], "query")
+    backend.let(6)
+    await asyncio.wait([first, *good, bad])
+    assert [list(future.result().vectors) for future in good] == [[b"a"], [b"b"]]
+    error = bad.exception()
+    assert isinstance(error, EncodingFailed)
+    assert (str(error), error.index) == ("no such text", 1)
+    batches = [texts for _, texts in backend.batches]
+    assert batches == [["first"], ["a", "b", "c", "poison"], ["a"], ["b"], ["c"], ["poison"]]
+    assert "one by one" in caplog.text
+    assert batcher.metrics.statistics().failed == 1
+
+
+async def test_a_request_that_has_failed_is_not_gone_on_with(
+    batcher: Batcher, backend: GatedBackend
+) -> None:
+    bad = batcher.submit(["poison", *"abcde"], "query")
+    backend.let(3)
+    with pytest.raises(EncodingFailed):
+        await bad
+    backend.let(1)
+    await batcher.submit(["next"], "query")
+    batches = [texts for _, texts in backend.batches]
+    assert batches == [["poison", "a", "b", "c"], ["poison"], ["next"]]
+
+
+async def test_what_was_done_is_counted(batcher: Batcher, backend: GatedBackend) -> None:
+    first = batcher.submit(["first"], "query")
+    await backend.running()
+    documents = batcher.submit(["a long text", "b"], "document")
+    gone = batcher.submit(["gone", "gone"], "document")
+    with pytest.raises(Overloaded) as refused:
+        batcher.submit(["one more"], "document")
+    assert refused.value.retry_after == 1
+    assert batcher.metrics.statistics().waiting == 4
+    gone.cancel()
     backend.let(2)
-    with pytest.raises(EncodingFailed, match="no such text"):
-        await batcher.submit(["poison"], "query")
-    assert list((await batcher.submit(["fine"], "query")).vectors) == [b"fine"]
-    assert "could not be encoded" in caplog.text
+    assert (await documents).truncated == 1
+    await first
+    await asyncio.sleep(0)  # counted after the callers have their vectors
+    done = batcher.metrics.statistics()
+    assert (done.batches, done.texts, done.tokens, done.truncated) == (2, 3, 3, 1)
+    assert (done.rejected, done.cancelled, done.failed, done.waiting) == (1, 1, 0, 0)
+    assert done.mean_batch == 1.5
+    assert done.encode_seconds > 0
 
 
 async def test_stopping_lets_the_running_batch_finish_and_refuses_the_rest(

@@ -1,5 +1,16 @@
+import pytest
+
 from app.encoder.backend import InputType
-from app.encoder.batching import WINDOW, Item, Job, Limits, Waiting
+from app.encoder.batching import (
+    DOCUMENT_SHARE,
+    WINDOW,
+    Item,
+    Job,
+    Limits,
+    Waiting,
+    estimate_tokens,
+    work,
+)
 
 
 def waiting(**limits: int) -> Waiting:
@@ -111,7 +122,51 @@ def test_drain_names_every_job() -> None:
 
 def test_a_job_collects_its_results_in_its_own_order() -> None:
     one = job("a", "b")
-    one.put(1, b"B", 3)
+    one.put(1, b"B", 3, True)
     assert one.missing == 1
-    one.put(0, b"A", 2)
-    assert (one.vectors, one.tokens, one.missing) == ([b"A", b"B"], 5, 0)
+    one.put(0, b"A", 2, False)
+    assert (one.vectors, one.tokens, one.truncated, one.missing) == ([b"A", b"B"], 5, 1, 0)
+
+
+def test_documents_get_their_share_of_a_steady_stream_of_queries() -> None:
+    queue = waiting(batch_tokens=60)
+    queue.add(job(*["document " * 4] * 300))
+    done = {"query": 0, "document": 0}
+    for _ in range(400):
+        queue.add(job("question", "question", kind="query"))
+        batch = queue.take()
+        done[batch[0].job.input_type] += work(batch)
+    assert done["document"] / sum(done.values()) == pytest.approx(DOCUMENT_SHARE, abs=0.05)
+
+
+def test_queries_owe_nothing_for_the_time_when_no_document_waited() -> None:
+    queue = waiting(batch_tokens=60)
+    for _ in range(100):
+        queue.add(job("question", kind="query"))
+        queue.take()
+    queue.add(job("document"))
+    queue.add(job("question", kind="query"))
+    assert texts(queue.take()) == ["question"]
+
+
+def test_what_goes_before_a_text_that_comes_now() -> None:
+    queue = waiting(batch_texts=1)
+    queue.add(job("a" * 40, "b" * 40))
+    queue.add(job("q" * 8, kind="query"))
+    assert (queue.tokens("query"), queue.tokens("document")) == (4, 28)
+    assert (queue.count("query"), queue.count("document")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 2),
+        ("Which projects use this?", 7),
+        ("¿Qué proyectos usan esta librería?", 15),
+        ("Какие проекты используют эту библиотеку для магазина?", 48),
+        ("日本語のテキストはどのように分割されますか。検索システムの説明です。", 36),
+        ("यह पुस्तकालय कौन सी परियोजनाएँ उपयोग करती हैं?", 34),
+    ],
+)
+def test_the_estimate_is_near_the_tokenizers_count(text: str, tokens: int) -> None:
+    assert 0.6 * tokens <= estimate_tokens(text) <= 1.4 * tokens

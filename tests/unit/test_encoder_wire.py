@@ -6,6 +6,10 @@ import orjson
 import pytest
 
 from app.encoder import wire
+from app.encoder.backend import ModelInfo
+
+INFO = ModelInfo("m", "1", 384, 256, "cpu", "none")
+MATRYOSHKA = ModelInfo("m", "1", 384, 256, "cpu", "none", matryoshka=True)
 
 
 def body(**fields: Any) -> bytes:
@@ -13,7 +17,7 @@ def body(**fields: Any) -> bytes:
 
 
 def test_a_string_is_a_list_of_one() -> None:
-    request = wire.parse(body(input="text", model="m"), 384)
+    request = wire.parse(body(input="text", model="m"), INFO)
     assert (list(request.texts), request.input_type, request.base64) == (
         ["text"],
         "document",
@@ -31,7 +35,7 @@ def test_everything_that_can_be_said() -> None:
             dimensions=384,
             user="unknown fields are left alone",
         ),
-        384,
+        INFO,
     )
     assert (list(request.texts), request.input_type, request.base64) == (["a", "b"], "query", True)
 
@@ -60,12 +64,14 @@ def test_everything_that_can_be_said() -> None:
         (body(input="a", input_type="passage"), "input_type"),
         (body(input="a", dimensions=12), "dimensions"),
         (body(input="a", dimensions="384"), "dimensions"),
+        (body(input="a", dimensions=384.0), "dimensions"),
+        (body(input="a", dimensions=True), "dimensions"),
         (body(input="a", model=3), "model"),
     ],
 )
 def test_bad_requests_name_their_field(content: bytes, param: str | None) -> None:
     with pytest.raises(wire.BadRequest) as refused:
-        wire.parse(content, 384)
+        wire.parse(content, INFO)
     assert refused.value.param == param
     assert refused.value.message.endswith(".")
 
@@ -73,11 +79,11 @@ def test_bad_requests_name_their_field(content: bytes, param: str | None) -> Non
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 def test_answers_in_both_encodings(encoding: str) -> None:
     vectors = [struct.pack("<2f", 0.5, -0.25), struct.pack("<2f", 1.0, 0.0)]
-    request = wire.parse(body(input=["a", "b"], encoding_format=encoding), 2)
-    answer = orjson.loads(wire.render(request, vectors, 7, "m"))
+    request = wire.parse(body(input=["a", "b"], encoding_format=encoding), INFO)
+    answer = orjson.loads(wire.render(request, vectors, 7, 1, "m"))
     assert answer["object"] == "list"
     assert answer["model"] == "m"
-    assert answer["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
+    assert answer["usage"] == {"prompt_tokens": 7, "total_tokens": 7, "truncated": 1}
     assert [item["index"] for item in answer["data"]] == [0, 1]
     first = answer["data"][0]["embedding"]
     if encoding == "base64":
@@ -88,3 +94,25 @@ def test_answers_in_both_encodings(encoding: str) -> None:
 def test_floats_that_are_cut_off_are_an_error() -> None:
     with pytest.raises(ValueError, match="multiple"):
         wire.unpack_floats(b"12345")
+
+
+@pytest.mark.parametrize("dimensions", [384, None])
+def test_the_models_own_dimension_changes_nothing(dimensions: int | None) -> None:
+    for info in (INFO, MATRYOSHKA):
+        assert wire.parse(body(input="a", dimensions=dimensions), info).dimensions is None
+
+
+@pytest.mark.parametrize("dimensions", [0, -1, 385, 2.0, True, "2", [2]])
+def test_dimensions_that_no_vector_has(dimensions: Any) -> None:
+    with pytest.raises(wire.BadRequest) as refused:
+        wire.parse(body(input="a", dimensions=dimensions), MATRYOSHKA)
+    assert refused.value.param == "dimensions"
+
+
+def test_fewer_dimensions_are_a_vector_of_length_one_again() -> None:
+    request = wire.parse(body(input="a", dimensions=2), MATRYOSHKA)
+    vectors = [struct.pack("<4f", 0.3, 0.4, 0.5, 0.7), struct.pack("<4f", 0, 0, 0, 1)]
+    answer = orjson.loads(wire.render(request, vectors, 1, 0, "m"))
+    shortened = [item["embedding"] for item in answer["data"]]
+    assert shortened[0] == pytest.approx([0.6, 0.8])
+    assert shortened[1] == [0, 0]

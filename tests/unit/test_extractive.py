@@ -11,7 +11,7 @@ from app.chat.ports import Finish, Prompt
 from app.providers.extractive import ExtractiveProvider, answer
 from app.providers.phrases import PHRASES
 from app.providers.ranking import MARKER, rank
-from app.providers.sides import sides_of
+from app.providers.sides import asks_for_several, sides_of
 from app.providers.words import stem, terms
 
 TEXTS = [
@@ -84,6 +84,11 @@ def asked(
         ("¿Quién dirige Garza?", "es", "Elena Prado dirige Garza desde 2021. [3]"),
         ("¿cuántos sensores combina garza?", "es", "combina 90 sensores de humedad. [3]"),
         ("¿Qué tecnologías usa Otter?", "es", "Python 3.12, FastAPI and PostgreSQL. [2]"),
+        ("What technologies does Heron Booking use?", "en", "React 18, TypeScript and Vite. [1]"),
+        ("Which payments service is written in FastAPI?", "en", "Technologies: Python 3.12, Fast"),
+        ("How soon is a holiday request answered?", "en", "within two working days. [4]"),
+        ("Who is the lead of Heron?", "en", "Marta Quiles leads Heron"),
+        ("¿Quién dirige Heron?", "es", "Marta Quiles leads Heron"),
     ],
 )
 def test_the_answering_sentence_is_quoted(question: str, language: str, quote: str) -> None:
@@ -198,6 +203,91 @@ def test_a_list_has_a_bullet_for_each_matching_document() -> None:
     assert any("Technologies: React 18, TypeScript and Vite. [1]" in line for line in lines)
 
 
+def test_a_label_alone_does_not_answer_what_its_title_is_about() -> None:
+    assert "Technologies" not in answer(asked("Who leads Heron Booking?"))
+
+
+def test_a_sentence_about_another_name_does_not_come_first() -> None:
+    assert answer(asked("Who leads Garza?")).rpartition(" [")[2] == "3]"
+    assert "Heron" not in answer(asked("Who leads Garza?"))
+
+
+@pytest.mark.parametrize(
+    ("question", "language", "titles"),
+    [
+        ("What Python projects are there?", "en", ["Garza, riego de huertos", "Otter Payments"]),
+        ("¿Qué proyectos de Python hay?", "es", ["Garza, riego de huertos", "Otter Payments"]),
+        ("Which projects use Python?", "en", ["Garza, riego de huertos", "Otter Payments"]),
+    ],
+)
+@pytest.mark.parametrize("complexity", [QueryComplexity.SIMPLE, QueryComplexity.MEDIUM])
+def test_several_asked_for_is_one_sentence_of_each_document(
+    question: str, language: str, titles: list[str], complexity: QueryComplexity
+) -> None:
+    intro, _, bullets = answer(asked(question, language, complexity)).partition("\n\n")
+    assert intro == PHRASES[language].several
+    lines = sorted(bullets.split("\n"))
+    assert [line.partition(":")[0] for line in lines] == [f"- **{title}**" for title in titles]
+    assert all(len(MARKER.findall(line)) == 1 for line in lines)
+
+
+def test_several_that_one_document_has_are_sentences() -> None:
+    text = answer(asked("What technologies does Garza use?", complexity=QueryComplexity.MEDIUM))
+    assert text.startswith("Tecnologías: Python 3.11, pandas y LoRaWAN. [3]")
+
+
+def test_a_comparison_of_kinds_shows_the_documents_of_each() -> None:
+    texts = [(f"P{n}", "en", f"P{n} is a Python project of Ann. It has rules.") for n in range(3)]
+    texts += [(f"R{n}", "en", f"R{n} is a React project for Bea. It is fast.") for n in range(3)]
+    texts += [("Team", "en", "Our groups work with React and with Python and PostgreSQL.")]
+    text = answer(
+        asked(
+            "Compare the Python and React projects",
+            complexity=QueryComplexity.COMPLEX,
+            found=passages(texts),
+        )
+    )
+    bullets = text.partition("\n\n")[2].split("\n")
+    assert [bullet[4:6] for bullet in bullets] == ["P0", "P1", "P2", "R0", "R1", "R2"]
+    assert all(" project " in bullet for bullet in bullets)
+
+
+@pytest.mark.parametrize(
+    ("question", "several"),
+    [
+        ("What React projects are there?", True),
+        ("which of our projects use Django", True),
+        ("Can you tell me which machine learning projects exist?", True),
+        ("What are the results?", True),
+        ("In which countries is it used?", True),
+        ("¿Qué proyectos usan Python?", True),
+        ("cuáles son los proyectos de React", True),
+        ("¿En qué lenguas está?", True),
+        ("List the projects", True),
+        ("Show me our Python projects", True),
+        ("What is React?", False),
+        ("What does it do?", False),
+        ("What status has Atlas?", False),
+        ("What is Kubernetes?", False),
+        ("Who leads the projects?", False),
+        ("The warehouse from which Atlas reads its figures", False),
+        ("¿Qué es esto?", False),
+        ("¿Quién dirige los proyectos que tienes?", False),
+    ],
+)
+def test_asking_for_several(question: str, several: bool) -> None:
+    assert asks_for_several(question) is several
+
+
+@pytest.mark.parametrize("part", [" ", "!", "what of ", "que de ", "compare ", "and ", "A ", "s "])
+def test_the_longest_question_costs_no_more_than_its_length(part: str) -> None:
+    question = (part * 8000)[:8000]
+    start = time.process_time()
+    for complexity in QueryComplexity:
+        answer(asked(question, complexity=complexity))
+    assert time.process_time() - start < 0.5
+
+
 @pytest.mark.parametrize(
     ("question", "language"),
     [
@@ -227,6 +317,9 @@ def test_a_comparison_says_which_half_is_missing() -> None:
         ("Compare the price of tea with the price of coffee", [["tea"], ["coffee"]]),
         ("Compara el vino con el café", [["vino"], ["cafe"]]),
         ("diferencia entre vino y café", [["vino"], ["cafe"]]),
+        ("Compare the green and black teas", [["green"], ["black"]]),
+        ("Compara los vinos de Rioja y Toro", [["rioja"], ["toro"]]),
+        ("Compare Heron and Otter Payments", [["heron"], ["otter", "payments"]]),
         ("tea, coffee", []),
         ("What is tea?", []),
         ("Compare tea", []),
@@ -292,6 +385,10 @@ async def test_it_streams_a_few_words_at_a_time() -> None:
         ("calculó", "calcula"),
         ("commission", "comisión"),
         ("C++", "c++"),
+        ("led", "leads"),
+        ("written", "writing"),
+        ("dirigió", "dirige"),
+        ("servicios", "service"),
     ],
 )
 def test_words_of_one_kind_have_one_stem(left: str, right: str) -> None:

@@ -10,9 +10,12 @@ import pytest
 
 from app.chat.model import Scope
 from app.errors import AppError, DatabaseUnavailable, EncoderUnavailable, InvalidInput, NotFound
+from app.ingest.embedding import Embedder
+from app.ingest.errors import EncodersChanged
 from app.ingest.ingestor import MAX_ATTEMPTS, Ingestor
 from app.ingest.ports import NewDocument
-from tests.support.memory_stores import MemoryDocuments, MemoryEncoder, hashed
+from app.ingest.pruning import BATCH, Pruner
+from tests.support.memory_stores import MemoryDocuments, MemoryEncoder, MemoryVectors, hashed
 
 SCOPE = Scope(tenant_id=1)
 LONG = "# Guide\n\n" + "\n\n".join(f"## Part {n}\n\n{'Some words. ' * 20}" for n in range(100))
@@ -28,12 +31,14 @@ class Room:
     def __init__(self, **options: Any) -> None:
         self.documents = MemoryDocuments()
         self.encoder = MemoryEncoder()
+        self.vectors = MemoryVectors()
         self.progress: list[tuple[int, int]] = []
         self.threads: set[int] = set()
         defaults: dict[str, Any] = {"pauses_seconds": (0, 0), "wait_seconds": 30.0}
         self.ingestor = Ingestor(
             self.documents,
-            self.encoder,
+            {self.encoder.name: self.encoder},
+            self.vectors,
             detect=self._detect,
             chunk_chars=300,
             max_document_bytes=100_000,
@@ -84,8 +89,9 @@ async def test_a_document_is_cut_encoded_and_stored_exactly() -> None:
     for chunk in room.documents.chunks[guide.id]:
         assert chunk.text == LONG[chunk.span.start : chunk.span.end]
     first, second = room.documents.chunks[guide.id][:2]
-    assert list(first.vector) == hashed(f"Guide\n{first.text}")
-    assert list(second.vector) == hashed(f"Guide\n{second.text}")  # "Guide" is the title already
+    vectors = room.documents.vectors[guide.id]["memory@1"]
+    assert list(vectors[0]) == hashed(f"Guide\n{first.text}")
+    assert list(vectors[1]) == hashed(f"Guide\n{second.text}")  # "Guide" is the title already
     assert sorted(len(call) for call in room.encoder.calls) == [1, 4, 32, 32, 32]
     assert [step for step in room.progress if step[1] == 100] == [
         (32, 100),
@@ -155,7 +161,7 @@ async def test_a_caller_that_waits_and_a_worker_share_the_work() -> None:
     room = Room()
     async with room.worker():
         for n in range(5):
-            await room.ingest(*(new(uri=f"{n}/{m}") for m in range(6)))
+            await room.ingest(*(new(text=f"{n}/{m}", uri=f"{n}/{m}") for m in range(6)))
             assert set(room.states()) == {"indexed"}
     assert len(room.encoder.calls) == 30
 
@@ -315,3 +321,104 @@ async def test_a_portfolio_that_is_not_there() -> None:
     room.documents.faults = {"accept": [NotFound()]}
     with pytest.raises(NotFound):
         await room.accept(new())
+
+
+def two_encoders(room: Room) -> MemoryEncoder:
+    """A second encoder that the room's ingestor is configured with."""
+    second = MemoryEncoder("second@1")
+    room.ingestor._embedder = Embedder(
+        {each.name: each for each in (room.encoder, second)}, room.vectors
+    )
+    return second
+
+
+async def test_a_text_is_encoded_once_however_often_it_comes() -> None:
+    room = Room()
+    same = "Copied words. " * 19
+    await room.ingest(new("One", "\n\n".join([same] * 100), uri="a"))
+    encoded = [text for call in room.encoder.calls for text in call]
+    assert len(encoded) == len(set(encoded)) < 10
+    await room.ingest(new("One", "\n\n".join([same] * 100), uri="b"))
+    assert sum(len(call) for call in room.encoder.calls) == len(encoded)
+    await room.ingest(new("Two", same, uri="a"))  # the title is encoded, too
+    assert room.encoder.calls[-1] == [f"Two\n{same.strip()}"]
+
+
+async def test_a_failure_while_encoding_keeps_what_was_encoded() -> None:
+    room = Room()
+    texts = "\n\n".join(f"{n}. {'Some words. ' * 20}" for n in range(100))
+    room.documents.faults = {"index": [DatabaseUnavailable()]}
+    [upload_id] = await room.accept(new(text=texts))
+    await room.ingestor.index([upload_id])
+    calls = len(room.encoder.calls)
+    await room.ingestor.index([upload_id])
+    assert room.states() == ["indexed"]
+    assert len(room.encoder.calls) == calls
+
+
+async def test_while_an_encoder_is_replaced_both_encode() -> None:
+    room = Room()
+    second = two_encoders(room)
+    room.documents.needed = ("memory@1", "second@1")
+    await room.ingest(new())
+    [vectors] = room.documents.vectors.values()
+    assert vectors.keys() == {"memory@1", "second@1"}
+    assert room.encoder.calls == second.calls == [["T\nSome text."]]
+
+
+async def test_encoders_that_change_while_a_document_is_encoded() -> None:
+    room = Room()
+    second = two_encoders(room)
+    room.encoder.gate = asyncio.Event()
+    ingesting = asyncio.create_task(room.ingest(new()))
+    await room.encoder.entered.wait()
+    room.documents.needed = ("second@1",)
+    room.encoder.gate.set()
+    await ingesting
+    assert room.states() == ["indexed"]
+    assert (len(room.encoder.calls), len(second.calls)) == (1, 1)
+
+
+async def test_encoders_that_never_stop_changing_are_left_for_later() -> None:
+    room = Room()
+    room.documents.faults = {"index": [EncodersChanged() for _ in range(3)]}
+    await room.ingest(new())
+    [(_, sentence, final)] = room.documents.failures
+    assert not final
+    assert "encoder was changed" in sentence
+    async with room.worker():
+        await room.until("failed", "indexed")
+    assert len(room.encoder.calls) == 1
+
+
+async def test_an_upload_for_another_processs_encoder_is_left_to_it() -> None:
+    room = Room()
+    room.documents.needed = ("elsewhere@1",)
+    await room.ingest(new())
+    assert room.states() == ["pending"]
+    [record] = room.documents.records.values()
+    assert record.error is not None
+    assert "not configured with the encoder elsewhere@1" in record.error
+    assert not room.documents.failures
+
+
+async def test_the_worker_prunes_rarely() -> None:
+    room = Room()
+    room.vectors.expired = 10
+    async with room.worker():
+        for n in range(5):
+            await room.accept(new(text=f"{n}"))
+            await room.until("indexed")
+    assert room.vectors.expired == 0
+    assert room.vectors.prunings == 1
+
+
+async def test_pruning_goes_on_soon_while_there_is_more() -> None:
+    now = 0.0
+    vectors = MemoryVectors(expired=2 * BATCH + 1)
+    pruner = Pruner(vectors, lambda: now)
+    expected = [(0, 1), (1, 1), (5, 2), (6, 2), (10, 3), (3000, 3), (3610, 4)]
+    for now, prunings in expected:  # noqa: B007 — the clock reads it
+        await pruner.prune_when_due()
+        assert vectors.prunings == prunings
+    assert vectors.expired == 0

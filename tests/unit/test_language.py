@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from app.chat.language import detect_language, normalise_language
+from app.chat.language import detect_language, normalise_language, recognise
 
 ENGLISH = """
 What is React?
@@ -261,3 +261,8 @@ def test_english_and_spanish_need_no_model() -> None:
 )
 def test_normalise_language(tag: str, code: str | None) -> None:
     assert normalise_language(tag) == code
+
+
+async def test_in_the_event_loop_a_third_language_is_recognised_too() -> None:
+    assert await recognise("Où se trouve la gare la plus proche de la cathédrale ?") == "fr"
+    assert await recognise("¿Dónde está la estación?") == "es"

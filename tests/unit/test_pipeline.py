@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from app.chat.events import Answer, Done, Event, Failed, Sources, Start, Token
-from app.chat.model import ChatMessage
-from app.chat.ports import Finish
+from app.chat.model import ChatMessage, Question, Scope
+from app.chat.ports import Finish, Turn
+from app.chat.runs import Run
 from app.errors import InvalidInput, NotFound, ProviderTimeout, ProviderTruncated, Unavailable
-from tests.support.core import PORTFOLIO, SCOPE, Core, passage
+from tests.support.core import PORTFOLIO, SCOPE, Core, MemoryConversations, passage
 
 QUESTION = "What React projects are there?"
 
@@ -84,6 +85,7 @@ async def test_a_second_time_is_cached_and_the_same_but_for_ids_and_timings() ->
         {"portfolio": replace(PORTFOLIO, version=2)},
         {"portfolio": replace(PORTFOLIO, cache_epoch=1)},
         {"portfolio": replace(PORTFOLIO, id=2)},
+        {"portfolio": replace(PORTFOLIO, encoder="another")},
         {"tenant_epoch": 1},
         {"history": [ChatMessage("user", "Hi"), ChatMessage("assistant", "Hello")]},
         {"agent": replace(Core().conversations.agent, version=2)},
@@ -112,6 +114,21 @@ async def test_another_tenant_never_hits() -> None:
     core = Core()
     await ask(core)
     assert not (await ask(core, scope=replace(SCOPE, tenant_id=2))).done.cached
+
+
+async def test_another_installation_on_the_same_redis_never_hits() -> None:
+    core = Core()
+    await ask(core)
+    core.policy = replace(core.policy, installation="another")
+    assert not (await ask(core)).done.cached
+
+
+async def test_the_same_model_name_at_another_address_never_hits() -> None:
+    core = Core()
+    await ask(core)
+    core.policy = replace(core.policy, addresses={core.provider.name: "http://another/v1"})
+    assert not (await ask(core)).done.cached
+    assert (await ask(core)).done.cached
 
 
 async def test_refresh_answers_anew_and_replaces_the_entry() -> None:
@@ -310,3 +327,117 @@ async def test_ask_many_raises_the_first_failure_or_returns_it() -> None:
     answers = await engine.ask_many(["What is React?", ""], return_exceptions=True)
     assert isinstance(answers[0], Answer)
     assert isinstance(answers[1], InvalidInput)
+
+
+class SlowConversations(MemoryConversations):
+    """Stores as a database does: not at once, and the caller hears of it later than it is so."""
+
+    async def store_turn(self, scope: Scope, turn: Turn) -> None:
+        await asyncio.sleep(0)
+        await super().store_turn(scope, turn)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("failure", [None, ProviderTruncated()], ids=["answered", "failed"])
+async def test_whenever_it_is_cancelled_a_run_ends_once_and_is_stored_once(failure: Any) -> None:
+    ends = set()
+    for steps in range(40):
+        core = Core(conversations=SlowConversations())
+        core.provider.error = failure
+        engine = core.engine()
+        run = await engine.start(SCOPE, Question("default", QUESTION))
+        readers = [asyncio.create_task(log_of(run)) for _ in range(2)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        run.cancel()
+        run.cancel()
+        async with asyncio.timeout(5):
+            logs = await asyncio.gather(*readers)
+            await run.stopped()
+        assert logs[0] == logs[1]
+        kinds = [type(event) for event in logs[0]]
+        assert kinds.count(Done) + kinds.count(Failed) == 1
+        [turn] = core.conversations.turns
+        last = logs[0][-1]
+        ends.add(last.code if isinstance(last, Failed) else "done")
+        assert turn.error_code == (last.code if isinstance(last, Failed) else None)
+        assert bool(core.cache.entries) == isinstance(last, Done)
+        assert core.provider.closed == len(core.provider.prompts)
+        await engine.close()
+    assert ends == {"interrupted", failure.code if failure else "done"}
+
+
+async def log_of(run: Run) -> list[Event]:
+    return [event async for _, event in run.follow()]
+
+
+async def test_a_reader_who_leaves_while_a_failure_is_stored_leaves_no_run_behind() -> None:
+    core = Core()
+    core.provider.error = ProviderTruncated()
+    storing, stored = asyncio.Event(), asyncio.Event()
+
+    async def store_turn(*_: Any) -> None:
+        storing.set()
+        await stored.wait()
+
+    core.conversations.store_turn = store_turn  # type: ignore[method-assign]
+    engine = core.engine()
+    run = await engine.start(SCOPE, Question("default", QUESTION))
+    async with aclosing(run.follow()) as events:
+        await anext(events)
+        await storing.wait()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    stored.set()
+    async with asyncio.timeout(5):
+        await run.stopped()
+        assert isinstance((await log_of(run))[-1], Failed)
+
+
+async def test_a_database_that_hangs_does_not_keep_the_end_from_a_reader() -> None:
+    core = Core()
+    core.provider.gate = asyncio.Event()
+    stored = asyncio.Event()
+
+    async def store_turn(*_: Any) -> None:
+        await stored.wait()
+
+    core.conversations.store_turn = store_turn  # type: ignore[method-assign]
+    engine = core.engine()
+    run = await engine.start(SCOPE, Question("default", QUESTION))
+    run.cancel()
+    async with asyncio.timeout(5):
+        assert isinstance((await log_of(run))[-1], Failed)
+        closing = asyncio.create_task(engine.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        stored.set()
+        await closing
+
+
+async def test_after_closing_nothing_new_is_begun() -> None:
+    core = Core()
+    engine = core.engine()
+    await engine.close()
+    with pytest.raises(Unavailable):
+        await engine.ask(QUESTION)
+    assert not core.provider.prompts
+
+
+async def test_an_empty_answer_is_not_repeated() -> None:
+    core = Core()
+    core.provider.deltas = ()
+    await ask(core)
+    assert not core.cache.entries
+
+
+async def test_a_nul_that_a_model_says_is_dropped_because_nothing_can_store_it() -> None:
+    core = Core()
+    core.provider.deltas = ("The\0 answer", "\0")
+    assert (await ask(core)).text == "The answer"
+
+
+async def test_ask_many_refuses_a_bound_that_lets_nothing_through() -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(InvalidInput):
+            await Core().engine().ask_many([QUESTION], max_concurrent=0)

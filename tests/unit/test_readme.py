@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -13,11 +14,17 @@ README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 def variables() -> set[str]:
     names = set()
     for name, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names |= {f"{PREFIX}{name}__{each}".upper() for each in field.annotation.model_fields}
-        else:
+        for section in sections(field.annotation):
+            names |= {f"{PREFIX}{name}__{each}".upper() for each in section.model_fields}
+        if not sections(field.annotation):
             names.add(str(field.validation_alias or f"{PREFIX}{name}".upper()))
     return names
+
+
+def sections(annotation: Any) -> list[type[BaseModel]]:
+    """The group of settings that a field is, also where it may be None."""
+    kinds = (annotation, *get_args(annotation))
+    return [each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def documented() -> set[str]:

@@ -1,6 +1,8 @@
 """A run's log: every reader sees every event once, in order, and leaving cancels after grace."""
 
 import asyncio
+import gc
+import weakref
 from contextlib import aclosing
 from uuid import UUID
 
@@ -61,6 +63,47 @@ async def test_within_its_grace_a_run_survives_until_a_reader_is_back() -> None:
     run.append(END)
     assert await again == [(2, END)]
     run.cancel()
+
+
+async def test_a_run_cancelled_before_its_first_step_still_begins() -> None:
+    begun = False
+
+    async def produce() -> None:
+        nonlocal begun
+        begun = True
+        await asyncio.Event().wait()
+
+    run = make_run()
+    producer = asyncio.create_task(produce())
+    run.started_by(producer)
+    run.cancel()
+    await run.stopped()
+    assert begun and producer.cancelled()
+
+
+async def test_once_settled_a_run_is_not_cancelled_any_more() -> None:
+    run = make_run()
+    gate = asyncio.Event()
+    producer = asyncio.create_task(gate.wait())
+    run.started_by(producer)  # type: ignore[arg-type]
+    run.cancel()
+    run.settle()
+    await asyncio.sleep(0)
+    gate.set()
+    await run.stopped()
+    assert not producer.cancelled()
+
+
+async def test_the_end_of_a_run_ends_its_grace_so_that_it_can_be_forgotten() -> None:
+    run = make_run(grace_seconds=600)
+    run.append(Token("a"))
+    async with aclosing(run.follow()) as events:
+        await anext(events)
+    run.append(END)
+    forgotten = weakref.ref(run)
+    del run, events
+    gc.collect()
+    assert forgotten() is None
 
 
 async def test_a_failed_run_raises_its_error_from_answer() -> None:

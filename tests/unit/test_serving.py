@@ -2,10 +2,13 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from fastapi import FastAPI
 
-from app.serving import PortBusy, listen
+from app.serving import PortBusy, listen, make_server
 
 
 async def test_accepted_connections_do_not_delay_small_writes() -> None:
@@ -30,3 +33,25 @@ def test_a_taken_port_and_a_foreign_address_are_one_sentence_each() -> None:
             listen("127.0.0.1", port)
     with pytest.raises(PortBusy, match="Cannot listen on"):
         listen("192.0.2.1", 0)
+
+
+async def test_an_impatient_second_stop_still_closes_what_the_application_opened() -> None:
+    opened: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        opened.append("opened")
+        yield
+        opened.append("closed")
+
+    async def end_runs() -> None:
+        return None
+
+    with listen("127.0.0.1", 0) as listener:
+        server = make_server(FastAPI(lifespan=lifespan), end_runs=end_runs, drain_seconds=5)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        assert await server.is_up(serving)
+        server.stop()
+        server.stop()
+        await serving
+    assert opened == ["opened", "closed"]

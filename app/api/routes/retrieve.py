@@ -11,7 +11,7 @@ from app.api.schemas import RetrieveBody, request_body
 from app.api.services import services_of
 from app.api.shapes import RetrievalJson
 from app.api.wire import retrieval_json
-from app.chat.language import detect_language
+from app.chat.language import recognise
 from app.errors import InvalidInput
 
 router = APIRouter(prefix="/api/retrieve", tags=["retrieval"])
@@ -29,7 +29,7 @@ async def retrieve(
     services = services_of(request)
     check_top_k(body.top_k, services.max_top_k)
     await services.portfolios.get(caller, body.portfolio_id)
-    found = await services.retriever.retrieve(caller, body.request(detect_language(body.query)))
+    found = await services.retriever.retrieve(caller, body.request(await recognise(body.query)))
     return Json(retrieval_json(found))
 
 

@@ -1,0 +1,1 @@
+"""What `citestream bench` measures: ratios, in interleaved rounds of one run on one machine."""

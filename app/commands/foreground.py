@@ -1,0 +1,59 @@
+"""Serving on running servers until the server is told to stop."""
+
+import asyncio
+import shlex
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from app.api.services import Services
+from app.bootstrap import Settings, build_services, migrate, seed_sample, with_worker
+from app.main import create_app
+from app.serving import Server, make_server
+
+
+async def serve_until_stopped(
+    settings: Settings,
+    listener: socket.socket,
+    on_server: Callable[[Server], None],
+    say: Callable[[str], None],
+    *,
+    embedded: bool,
+) -> None:
+    """Serve on the socket; `on_server` gets the server as soon as there is one to stop.
+
+    An `embedded` database is migrated, and the first time given the sample documents.
+    """
+    async with AsyncExitStack() as stack:
+        if embedded:
+            await migrate(settings)
+        services = await stack.enter_async_context(build_services(settings))
+        if embedded:
+            await seed_sample(services, say)
+        server = make_server(
+            create_app(lambda: with_worker(services)),
+            end_runs=services.engine.close,
+            drain_seconds=settings.drain_seconds,
+        )
+        on_server(server)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        if await server.is_up(serving):
+            host, port = listener.getsockname()[:2]
+            say(await ready_line(services, host, port))
+        await serving
+        say("Stopping …")
+
+
+async def ready_line(services: Services, host: str, port: int) -> str:
+    """The page's address and a request that works as it is printed."""
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    line = f"Citestream is ready: {address}"
+    if not services.anonymous_owner:
+        return line
+    agents = await services.agents.list(await services.credentials.default_scope(), 1, None)
+    if not agents.items:
+        return line
+    body = '{"message": "What React projects are there?"}'
+    url = f"{address}/api/agents/{agents.items[0].id}/chat/stream"
+    command = f"curl -N {url} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    return f"{line}  or try: {command}"

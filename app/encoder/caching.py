@@ -1,0 +1,117 @@
+"""Query vectors remembered: in this process for the hottest, in Redis for all processes.
+
+The same questions come again and again, from every agent; a vector depends on the encoder and the
+text alone, so all of them share one entry. Document vectors are not kept here: they are many, seen
+once, and remembered in Postgres by the ingestion.
+"""
+
+import asyncio
+import hashlib
+import struct
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from app.chat.model import Vector
+from app.chat.ports import Cache, Encoder
+
+# 2,000 vectors of 384 floats are 20 MB as Python lists; as half floats they are 1.5 MB.
+LOCAL_ENTRIES = 2000
+# Questions repeat within a day; an entry is a kilobyte.
+TTL_SECONDS = 24 * 3600
+
+
+@dataclass(slots=True)
+class VectorCacheStatistics:
+    """Where the query vectors came from since the start."""
+
+    local_hits: int = 0
+    shared_hits: int = 0
+    joined: int = 0
+    encoded: int = 0
+
+
+class CachingEncoder:
+    """`app.chat.ports.Encoder` that asks `encoder` only for what neither cache has.
+
+    Vectors are rounded to half floats whether they were cached or not, so that a hit and a miss
+    find the same passages; the index stores half floats too. Equal texts asked for at once are
+    encoded once.
+    """
+
+    def __init__(self, encoder: Encoder, cache: Cache) -> None:
+        self._encoder = encoder
+        self._cache = cache
+        self._local: OrderedDict[str, bytes] = OrderedDict()
+        self._pending: dict[str, asyncio.Task[bytes]] = {}
+        self._statistics = VectorCacheStatistics()
+
+    @property
+    def name(self) -> str:
+        return self._encoder.name
+
+    @property
+    def dimension(self) -> int:
+        return self._encoder.dimension
+
+    def statistics(self) -> dict[str, int]:
+        """Counts by origin: local_hits, shared_hits, joined (another's encoding), encoded."""
+        return asdict(self._statistics)
+
+    async def embed_query(self, text: str) -> Vector:
+        """The vector of a question. Raises what the encoder raises; nothing is cached then."""
+        key = query_key(self.name, text)
+        packed = self._local.get(key)
+        if packed is not None:
+            self._local.move_to_end(key)
+            self._statistics.local_hits += 1
+            return unpack(packed)
+        return unpack(await self._join(key, text))
+
+    async def embed_documents(self, texts: Sequence[str]) -> Sequence[Vector]:
+        return await self._encoder.embed_documents(texts)
+
+    async def _join(self, key: str, text: str) -> bytes:
+        """One task for all who wait for this text. It goes on when they leave, since a question
+        that was cut off is likely to come again."""
+        task = self._pending.get(key)
+        if task is None:
+            task = self._pending[key] = asyncio.create_task(self._find(key, text))
+            task.add_done_callback(partial(self._settled, key))
+        else:
+            self._statistics.joined += 1
+        return await asyncio.shield(task)
+
+    def _settled(self, key: str, task: "asyncio.Task[bytes]") -> None:
+        del self._pending[key]
+        if not task.cancelled():
+            task.exception()  # those who waited have it; nobody may be left to
+
+    async def _find(self, key: str, text: str) -> bytes:
+        [packed] = await self._cache.get_many([key])
+        if packed is not None and len(packed) == 2 * self.dimension:
+            self._statistics.shared_hits += 1
+        else:
+            packed = pack(await self._encoder.embed_query(text))
+            self._statistics.encoded += 1
+            await self._cache.put(key, packed, TTL_SECONDS, ())
+        self._local[key] = packed
+        if len(self._local) > LOCAL_ENTRIES:
+            self._local.popitem(last=False)
+        return packed
+
+
+def query_key(encoder: str, text: str) -> str:
+    """The entry of a text under an encoder. The text itself is not in it."""
+    digest = hashlib.sha256(encoder.encode() + b"\0" + text.encode())
+    return f"rag:vector:{digest.hexdigest()}"
+
+
+def pack(vector: Vector) -> bytes:
+    """Little-endian half floats, two bytes a dimension."""
+    return struct.pack(f"<{len(vector)}e", *vector)
+
+
+def unpack(packed: bytes) -> list[float]:
+    return list(struct.unpack(f"<{len(packed) // 2}e", packed))

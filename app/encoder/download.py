@@ -1,0 +1,52 @@
+"""Fetches a model by its name on Hugging Face's hub, or finds what was fetched before.
+
+A process of its own (`python -m app.encoder.download NAME`), because the encoder's is told to stay
+offline before its libraries are imported, and does.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.encoder.backend import ModelUnusable
+
+# What a model consists of here: no code, and no weights in formats that nobody here reads.
+PATTERNS = ["*.json", "*.txt", "*.model", "*.md", "*.safetensors"]
+
+
+def fetch_model(name: str) -> Path:
+    """The folder of the model, complete. Raises ModelUnusable.
+
+    HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean everywhere; without a
+    connection what was fetched before is used.
+    """
+    command = [sys.executable, "-m", "app.encoder.download", name]
+    root = str(Path(__file__).parents[2])  # wherever this process was started
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path[1:]])}
+    # Its progress is shown; standard output carries the path alone.
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    kind, _, text = done.stdout.strip().partition(" ")
+    if kind == "found":
+        return Path(text)
+    raise ModelUnusable(text or f"{name} could not be fetched: its process ended early.")
+
+
+def _fetch(name: str) -> str:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return f"found {snapshot_download(name, allow_patterns=PATTERNS)}"
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        return f"failed There is no model {name} on the hub, or it is private; check its name."
+    except errors.LocalEntryNotFoundError:
+        return (
+            f"failed {name} is not a model on this machine, and the hub that has it cannot be "
+            "reached; name a folder that holds it, or connect."
+        )
+    except Exception as error:  # whatever a download can end with: a full disk, a broken server
+        return f"failed {name} could not be fetched: {' '.join(str(error).split())}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(_fetch(sys.argv[1]) + "\n")

@@ -1,0 +1,49 @@
+"""The servers of a machine that has none; light to import, so that they start first.
+
+The encoder takes longest to be ready, and the rest of the service a second to import: both
+happen at the same time.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+
+from app.embedded import embedded_servers
+from app.settings import Settings
+
+
+@asynccontextmanager
+async def servers(
+    settings: Settings, on_progress: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Settings]:
+    """Settings that name running servers: the configured ones, or else embedded ones, which are
+    started, or joined, and stopped at the end if they were started here. Raises EmbeddedError."""
+    if settings.database_url is not None:
+        yield settings
+        return
+    importing = asyncio.create_task(asyncio.to_thread(import_module, "app.bootstrap"))
+    async with embedded_servers(
+        settings.data,
+        encoder=encoder_command(settings) if settings.encoder.url is None else None,
+        on_progress=on_progress,
+    ) as running:
+        await importing
+        encoder = {"url": settings.encoder.url or running.encoder_url}
+        yield settings.model_copy(
+            update={
+                "database_url": running.app_url,
+                "database_owner_url": running.owner_url,
+                "redis_url": running.redis_url,
+                "encoder": settings.encoder.model_copy(update=encoder),
+            }
+        )
+
+
+def encoder_command(settings: Settings) -> list[str]:
+    """How to start an encoder process of the configured model."""
+    command = [sys.executable, "-m", "app.cli", "encoder", "--model", settings.encoder.model]
+    command += ["--device", settings.device, "--threads", str(settings.cpu_threads)]
+    command += ["--backend", settings.encoder.backend, "--cache", str(settings.data / "models")]
+    return command

@@ -1,0 +1,52 @@
+"""The processes that `citestream bench encoder` consists of, against the real service."""
+
+import pytest
+
+from app.bench.encoder import WORKER_LIMIT_MB, questions
+from app.bench.workers import WorkerFailed, worker
+from app.encoder.backend import DEFAULT_MODEL
+
+
+@pytest.fixture
+def unix_url(encoder_url: str) -> str:
+    return encoder_url.replace("http+unix://", "unix://")
+
+
+async def test_clients_in_a_process_of_their_own(unix_url: str) -> None:
+    async with worker("app.bench.load") as clients:
+        answer = await clients.ask({"url": unix_url, "texts": questions(10), "clients": 4})
+        assert len(answer["times"]) == 10
+        assert 0 < max(answer["times"]) <= answer["seconds"]
+
+
+async def test_a_refusal_ends_the_measurement(unix_url: str) -> None:
+    async with worker("app.bench.load") as clients:
+        with pytest.raises(WorkerFailed, match="empty string"):
+            await clients.ask({"url": unix_url, "texts": [""], "clients": 1})
+
+
+async def test_the_model_alone() -> None:
+    async with worker("app.bench.bare", DEFAULT_MODEL, "torch", "") as bare:
+        assert await bare.read() == {"ready": True}
+        for what, times in (("one by one", 4), ("list", 1), ("locked", 1)):
+            answer = await bare.ask({"do": what, "texts": questions(4)})
+            assert len(answer["times"]) == times
+
+
+async def test_a_model_that_cannot_be_loaded_is_told() -> None:
+    async with worker("app.bench.bare", "/nowhere", "torch", "") as bare:
+        with pytest.raises(WorkerFailed, match="is not a model"):
+            await bare.read()
+
+
+async def test_an_api_process_is_light_and_holds_no_model(encoder_url: str) -> None:
+    async with worker("app.bench.api_worker", encoder_url) as process:
+        answer = await process.read()
+    assert answer["holds"] == []
+    assert answer["after"] < WORKER_LIMIT_MB * 1e6
+
+
+def test_questions_are_as_people_ask_them() -> None:
+    texts = questions(100)
+    assert len(texts) == 100
+    assert all(3 <= len(text.split()) <= 12 for text in texts)

@@ -1,0 +1,107 @@
+"""Query vectors are encoded once for all who ask, and never mixed or lost with a failure."""
+
+import asyncio
+
+import pytest
+
+from app.chat.model import Vector
+from app.encoder import caching
+from app.encoder.caching import CachingEncoder, pack, query_key, unpack
+from app.errors import EncoderUnavailable
+from tests.support.core import MemoryCache
+from tests.support.encoder import HashEncoder
+
+
+class Counting(HashEncoder):
+    """Counts its encodings; waits at `gate` and fails where told to."""
+
+    def __init__(self, name: str = "hash-384") -> None:
+        self.name = name  # type: ignore[misc]
+        self.calls: list[str] = []
+        self.gate: asyncio.Event | None = None
+        self.failing = False
+
+    async def embed_query(self, text: str) -> Vector:
+        self.calls.append(text)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failing:
+            raise EncoderUnavailable
+        return await super().embed_query(text)
+
+
+async def test_a_process_encodes_a_text_once() -> None:
+    encoder = Counting()
+    cached = CachingEncoder(encoder, MemoryCache())
+    first = await cached.embed_query("What is Atlas?")
+    assert await cached.embed_query("What is Atlas?") == first
+    assert await cached.embed_query("What is atlas?") is not None
+    assert encoder.calls == ["What is Atlas?", "What is atlas?"]
+    assert cached.statistics() == {"local_hits": 1, "shared_hits": 0, "joined": 0, "encoded": 2}
+
+
+async def test_processes_share_what_one_has_encoded() -> None:
+    shared, encoder = MemoryCache(), Counting()
+    first = await CachingEncoder(encoder, shared).embed_query("What is Atlas?")
+    other = CachingEncoder(encoder, shared)
+    assert await other.embed_query("What is Atlas?") == first
+    assert len(encoder.calls) == 1
+    assert other.statistics()["shared_hits"] == 1
+
+
+async def test_two_encoders_never_share() -> None:
+    shared, one, two = MemoryCache(), Counting("one"), Counting("two")
+    await CachingEncoder(one, shared).embed_query("What is Atlas?")
+    await CachingEncoder(two, shared).embed_query("What is Atlas?")
+    assert (len(one.calls), len(two.calls)) == (1, 1)
+
+
+async def test_who_asks_at_once_waits_for_one_encoding_even_if_the_first_leaves() -> None:
+    encoder = Counting()
+    encoder.gate = asyncio.Event()
+    cached = CachingEncoder(encoder, MemoryCache())
+    askers = [asyncio.create_task(cached.embed_query("What is Atlas?")) for _ in range(5)]
+    await asyncio.sleep(0)
+    askers[0].cancel()
+    encoder.gate.set()
+    vectors = await asyncio.gather(*askers[1:])
+    assert all(vector == vectors[0] for vector in vectors)
+    assert len(encoder.calls) == 1
+    assert cached.statistics()["joined"] == 4
+
+
+async def test_a_failure_is_not_remembered() -> None:
+    encoder = Counting()
+    encoder.failing = True
+    cached = CachingEncoder(encoder, MemoryCache())
+    with pytest.raises(EncoderUnavailable):
+        await cached.embed_query("What is Atlas?")
+    encoder.failing = False
+    assert len(await cached.embed_query("What is Atlas?")) == 384
+
+
+async def test_a_damaged_entry_is_a_miss() -> None:
+    shared, encoder = MemoryCache(), Counting()
+    shared.entries[query_key(encoder.name, "What is Atlas?")] = b"short"
+    assert len(await CachingEncoder(encoder, shared).embed_query("What is Atlas?")) == 384
+    assert len(encoder.calls) == 1
+
+
+async def test_the_process_keeps_only_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "LOCAL_ENTRIES", 2)
+    encoder, shared = Counting(), MemoryCache()
+    cached = CachingEncoder(encoder, shared)
+    for text in ("a", "b", "a", "c"):
+        await cached.embed_query(text)
+    shared.entries.clear()
+    await cached.embed_query("a")
+    assert encoder.calls == ["a", "b", "c"]
+    await cached.embed_query("b")
+    assert encoder.calls == ["a", "b", "c", "b"]
+
+
+def test_packing_is_half_floats_and_rounds_once() -> None:
+    packed = pack([0.1, -0.25, 1.0])
+    assert len(packed) == 6
+    assert unpack(packed) == pytest.approx([0.1, -0.25, 1.0], abs=1e-4)
+    assert pack(unpack(packed)) == packed
