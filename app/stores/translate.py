@@ -9,6 +9,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import AppError, Conflict, DatabaseUnavailable, InvalidInput, NotFound
 
+
+class SchemaOutdated(DatabaseUnavailable):
+    """The database does not have this version's tables; run `citestream migrate`."""
+
+
 # By the longest prefix of the SQLSTATE. Integrity errors are a caller's: names taken, ids gone.
 BY_STATE: dict[str, type[AppError]] = {
     "08": DatabaseUnavailable,  # connection
@@ -21,6 +26,9 @@ BY_STATE: dict[str, type[AppError]] = {
     "28": DatabaseUnavailable,  # the server refuses this role or password
     "3D": DatabaseUnavailable,  # no such database
     "40": DatabaseUnavailable,  # deadlock or serialisation: retry
+    "42703": SchemaOutdated,  # undefined column
+    "42883": SchemaOutdated,  # undefined function
+    "42P01": SchemaOutdated,  # undefined table
     "53": DatabaseUnavailable,  # out of connections, memory or disk
     "54": InvalidInput,  # too long for an index or a tsvector
     "57": DatabaseUnavailable,  # shutting down, starting up, cancelled

@@ -14,6 +14,7 @@ import app
 from app.embedded import Servers
 from app.errors import DatabaseUnavailable
 from app.stores import migrate
+from app.stores.database import Database
 from app.stores.prepare import prepare
 
 Fresh = Callable[[], Awaitable[Servers]]
@@ -249,3 +250,12 @@ def of_database(superuser_url: str, fresh: Servers) -> str:
     """The superuser's address of the fresh database."""
     name = fresh.owner_url.partition("?")[0].rpartition("/")[2]
     return superuser_url.replace("/citestream?", f"/{name}?", 1)
+
+
+async def test_a_service_on_an_empty_database_says_what_to_run(fresh_database: Fresh) -> None:
+    database = await Database.open((await fresh_database()).app_url)
+    try:
+        with pytest.raises(DatabaseUnavailable, match="citestream migrate"):
+            await database.installation()
+    finally:
+        await database.close()
