@@ -92,26 +92,19 @@ class Engine:
         messages: Sequence[str],
         *,
         max_concurrent: int = 10,
-        return_exceptions: bool = False,
         **options: Any,
-    ) -> list[Answer | BaseException]:
+    ) -> list[Answer]:
         """Answers in the order of the questions, at most `max_concurrent` at a time.
 
-        `options` are those of `ask`. The first failure is raised and stops the rest, unless
-        `return_exceptions` puts it in its place among the answers.
+        `options` are those of `ask`. The first failure is raised and stops the rest.
         """
         if max_concurrent < 1:
             raise InvalidInput("`max_concurrent` must be at least 1.")
         gate = asyncio.Semaphore(max_concurrent)
 
-        async def one(message: str) -> Answer | BaseException:
+        async def one(message: str) -> Answer:
             async with gate:
-                try:
-                    return await self.ask(message, **options)
-                except AppError as error:
-                    if return_exceptions:
-                        return error
-                    raise
+                return await self.ask(message, **options)
 
         try:
             async with asyncio.TaskGroup() as group:
