@@ -6,10 +6,10 @@ the model's libraries it holds; it ends with its standard input.
 
 import asyncio
 import importlib
-import resource
 import sys
 
 import orjson
+import psutil
 
 from app.encoder.client import EncoderClient
 
@@ -23,19 +23,19 @@ async def _use(url: str) -> None:
             await client.embed_query(f"Which projects use version {number} of the library?")
 
 
-def _peak() -> int:
-    """The most memory that this process has had, in bytes; Linux counts in kilobytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def _resident() -> int:
+    """The memory this process has now, in bytes. Not the peak: that of a child process begins
+    with what its parent had when it forked."""
+    return psutil.Process().memory_info().rss
 
 
 def main() -> None:
     for module in ("app.main", "app.bootstrap"):
         importlib.import_module(module)
-    before = _peak()
+    before = _resident()
     asyncio.run(_use(sys.argv[1]))
     holds = [module for module in HEAVY if module in sys.modules]
-    answer = {"before": before, "after": _peak(), "holds": holds}
+    answer = {"before": before, "after": _resident(), "holds": holds}
     sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
     sys.stdout.buffer.flush()
     sys.stdin.read()

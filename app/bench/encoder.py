@@ -20,6 +20,7 @@ from app.bench import shared_cache
 from app.bench.figures import Figure
 from app.bench.workers import Worker, WorkerFailed, worker
 from app.encoder.backend import DEFAULT_MODEL
+from app.encoder.folder import find_model
 
 CLIENTS = 64
 TEXTS = 512  # eight of each client
@@ -73,12 +74,14 @@ async def bench_encoder(
             name: await stack.enter_async_context(worker("app.bench.bare", model, name, str(cache)))
             for name in backends
         }
-        for each in bare.values():
+        folder = str(await asyncio.to_thread(find_model, model))
+        plain = await stack.enter_async_context(worker("app.bench.plain", folder))
+        for each in (*bare.values(), plain):
             await each.read()
         clients = await stack.enter_async_context(worker("app.bench.load"))
         measured = []
         for number in range(rounds + 1):
-            done = await _round(urls, bare, clients)
+            done = await _round(urls, bare, plain, clients)
             if number:  # the first warms everything up
                 measured.append(done)
                 rates = ", ".join(f"{name} {rate:.0f}" for name, rate in done.rates.items())
@@ -89,14 +92,15 @@ async def bench_encoder(
     return figures
 
 
-async def _round(urls: dict[str, str], bare: dict[str, Worker], clients: Worker) -> Round:
+async def _round(
+    urls: dict[str, str], bare: dict[str, Worker], plain: Worker, clients: Worker
+) -> Round:
     done, texts, queries = Round(), questions(TEXTS), questions(LONE_QUERIES)
     for name, url in urls.items():
         task = {"url": url, "texts": texts, "clients": CLIENTS}
         done.rates[f"{name} service"] = TEXTS / (await clients.ask(task))["seconds"]
     for name, some in (("list", texts), ("locked", texts[:LOCKED_TEXTS])):
-        [seconds] = (await bare["torch"].ask({"do": name, "texts": some}))["times"]
-        done.rates[name] = len(some) / seconds
+        done.rates[name] = len(some) / (await plain.ask({"do": name, "texts": some}))["seconds"]
     for name, url in urls.items():
         # Alternating in short turns: what is compared here differs by tenths of a millisecond.
         times: dict[str, list[float]] = {"service": [], "bare": []}
@@ -104,7 +108,7 @@ async def _round(urls: dict[str, str], bare: dict[str, Worker], clients: Worker)
             turn = queries[start : start + 10]
             answer = await clients.ask({"url": url, "texts": turn, "clients": 1})
             times["service"] += answer["times"]
-            times["bare"] += (await bare[name].ask({"do": "one by one", "texts": turn}))["times"]
+            times["bare"] += (await bare[name].ask({"texts": turn}))["times"]
         for kind, each in times.items():
             done.lone[f"{name} {kind}"] = median(each) * 1000
     return done

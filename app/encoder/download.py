@@ -4,12 +4,11 @@ A process of its own (`python -m app.encoder.download NAME`), because the encode
 offline before its libraries are imported, and does.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from app.encoder.backend import ModelUnusable
+from app.encoder.children import run_module
 
 # What a model consists of here: no code, and no weights in formats that nobody here reads.
 PATTERNS = ["*.json", "*.txt", "*.model", "*.md", "*.safetensors"]
@@ -21,12 +20,8 @@ def fetch_model(name: str) -> Path:
     HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean everywhere; without a
     connection what was fetched before is used.
     """
-    command = [sys.executable, "-m", "app.encoder.download", name]
-    root = str(Path(__file__).parents[2])  # wherever this process was started
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path[1:]])}
-    # Its progress is shown; standard output carries the path alone.
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-    kind, _, text = done.stdout.strip().partition(" ")
+    # Its progress is shown; standard output carries the outcome alone.
+    kind, _, text = run_module("app.encoder.download", name).stdout.strip().partition(" ")
     if kind == "found":
         return Path(text)
     raise ModelUnusable(text or f"{name} could not be fetched: its process ended early.")

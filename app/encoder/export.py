@@ -16,7 +16,7 @@ from typing import Any
 
 from app.encoder.backend import InputType, ModelUnusable
 from app.encoder.folder import Traits
-from app.encoder.torch_backend import TorchBackend, import_libraries, stay_quiet_and_offline
+from app.encoder.torch_backend import TorchBackend, import_libraries
 
 FORMAT = 1
 GRAPH = "model.onnx"
@@ -47,7 +47,6 @@ REFERENCES = (
 
 def export(folder: Path, target: Path) -> None:
     """Export the model in `folder` into the empty folder `target`. Raises ModelUnusable."""
-    stay_quiet_and_offline()
     libraries = import_libraries()
     backend = TorchBackend(libraries, folder, folder.name, "", Traits(), "cpu", 0)
     model = backend.transformer

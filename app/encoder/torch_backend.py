@@ -99,8 +99,9 @@ class TorchBackend:
     def _rows(
         self, features: dict[str, Any], counts: Sequence[int], run: Sequence[int]
     ) -> dict[str, Any]:
-        """The features of some texts, without the padding that only the others need."""
-        if len(run) == len(counts):
+        """The features of some texts in this order, without the padding that only the others
+        need."""
+        if len(counts) == 1:
             return features
         longest = max(counts[index] for index in run)
         left = self._model.tokenizer.padding_side == "left"
@@ -159,7 +160,9 @@ class TorchBackend:
 
 
 def import_libraries() -> tuple[Any, Any]:
-    """torch and SentenceTransformer: three of the four seconds of a start. Raises ModelUnusable."""
+    """torch and SentenceTransformer, quiet and offline: three of the four seconds of a start.
+    Raises ModelUnusable."""
+    _stay_quiet_and_offline()
     try:
         import torch
         from sentence_transformers import SentenceTransformer
@@ -173,7 +176,7 @@ def import_libraries() -> tuple[Any, Any]:
     return torch, SentenceTransformer
 
 
-def stay_quiet_and_offline() -> None:
+def _stay_quiet_and_offline() -> None:
     """Prepare the environment of this process; before the libraries are imported."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

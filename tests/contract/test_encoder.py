@@ -3,21 +3,32 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from app.chat.ports import Encoder
 from app.encoder.client import EncoderClient
 from app.errors import InvalidInput
-from tests.support.encoder import HashEncoder, cosine
+from tests.support.encoder import HashEncoder, cosine, encoder_process
 
 
-@pytest.fixture(params=["hash", "service"])
-async def encoder(request: pytest.FixtureRequest, encoder_url: str) -> AsyncIterator[Encoder]:
+@pytest.fixture(scope="module")
+async def onnx_url(exports: Path) -> AsyncIterator[str]:
+    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
+    async with encoder_process(*options) as (_, url):
+        yield url
+
+
+@pytest.fixture(params=["hash", "torch", "onnx"])
+async def encoder(
+    request: pytest.FixtureRequest, encoder_url: str, onnx_url: str
+) -> AsyncIterator[Encoder]:
     if request.param == "hash":
         yield HashEncoder()
         return
-    async with await EncoderClient.connect(encoder_url, timeout_seconds=30) as client:
+    url = onnx_url if request.param == "onnx" else encoder_url
+    async with await EncoderClient.connect(url, timeout_seconds=30) as client:
         yield client
 
 

@@ -22,7 +22,9 @@ from app.encoder.backend import DEFAULT_MODEL
 from app.encoder.client import EncoderClient
 from app.encoder.folder import DEFAULT_SHA256
 from app.errors import EncoderUnavailable
+from tests.support import tiny_model
 from tests.support.encoder import cosine, encoder_process
+from tests.support.hub import hub
 
 MAX_TOKENS = 256
 # Generous: the promise is one second, on a machine that is not busy with other tests.
@@ -131,11 +133,11 @@ async def test_what_does_not_fit_is_told_when_to_come_back(
 ) -> None:
     body = {"input": ["text"] * 2048}
     requests = [asyncio.create_task(http.post("/v1/embeddings", json=body)) for _ in range(4)]
-    [first], rest = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+    done, rest = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
     for request in rest:
         request.cancel()
     await asyncio.wait(rest)
-    refused = first.result()
+    refused = done.pop().result()
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert refused.json()["error"]["code"] == "overloaded"
@@ -273,7 +275,8 @@ async def test_a_socket_in_use_is_one_sentence_and_stays(tmp_path: Path) -> None
         (["--uds", "{folder}/" + "x" * 200], "too long"),
         (["--uds", "{folder}"], "not a socket"),
         (["--host", "999.0.0.1"], "Cannot listen on"),
-        (["--port", "0", "--model", "sentence-transformers/none"], "is not a model"),
+        (["--port", "0", "--model", "{folder}"], "is not a model"),
+        (["--port", "0", "--model", "nothing"], "is not a model"),
         (
             ["--port", "0", "--backend", "onnx", "--cache", "/dev/null/x"],
             "Exported models cannot be kept in /dev/null/x",
@@ -286,6 +289,33 @@ async def test_what_cannot_work_is_one_sentence(
     status, errors = await ended(*(option.format(folder=tmp_path) for option in options))
     assert (status, errors.count("\n")) == (1, 1)
     assert sentence in errors
+
+
+async def test_a_model_by_its_name_on_the_hub(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    tiny_model.make(model)
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}
+    options = ("--port", "0", "--model", "team/tiny")
+    with hub("team/tiny", model) as address:
+        online = {**environment, "HF_ENDPOINT": address}
+        async with (
+            encoder_process(*options, env=online) as (_, url),
+            await EncoderClient.connect(url, model="team/tiny", timeout_seconds=60) as client,
+        ):
+            assert client.dimension == tiny_model.DIMENSION
+            name = client.name
+        status, errors = await ended("--port", "0", "--model", "team/other", env=online)
+        assert (status, errors.count("\n")) == (1, 1)
+        assert "There is no model team/other on the hub" in errors
+    # The hub is gone; what was fetched is still there, and another model never was.
+    async with (
+        encoder_process(*options, env=online) as (_, url),
+        await EncoderClient.connect(url, timeout_seconds=60) as client,
+    ):
+        assert client.name == name
+    status, errors = await ended("--port", "0", "--model", "team/other", env=online)
+    assert (status, errors.count("\n")) == (1, 1)
+    assert "the hub that has it cannot be reached" in errors
 
 
 async def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
