@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import monotonic  # the event loop's own clock counts whole milliseconds only
 from typing import TypeAlias
 
 from app.encoder.backend import Backend, Encoded, EncodingFailed, InputType, ModelInfo
@@ -95,7 +96,7 @@ class Batcher:
             raise NotReady
         loop = asyncio.get_running_loop()
         job = Job(tuple(texts), input_type)
-        if not waiting.add(job, loop.time()):
+        if not waiting.add(job, monotonic()):
             self.metrics.rejected(input_type)
             raise Overloaded(self._pace.retry_after(waiting.tokens(input_type)))
         caller: Caller = loop.create_future()
@@ -120,6 +121,8 @@ class Batcher:
     async def _work(self, backend: Backend, waiting: Waiting) -> None:
         while True:
             await self._arrived.wait()
+            if pause := self._pace.pause(monotonic()):
+                await asyncio.sleep(pause)
             self._running = waiting.take()
             if not self._running:
                 self._arrived.clear()
@@ -141,13 +144,15 @@ class Batcher:
         loop = asyncio.get_running_loop()
         texts = [item.text for item in batch]
         kind = batch[0].job.input_type
-        start = loop.time()
+        start = monotonic()
         encoded = await loop.run_in_executor(self._thread, backend.encode, texts, kind)
-        seconds = loop.time() - start
+        end = monotonic()
         self._deliver(batch, encoded)
         # Afterwards: the callers go on first.
-        self._pace.note(sum(item.cost for item in batch), seconds)
-        self.metrics.batch(kind, encoded.tokens, (start - item.since for item in batch), seconds)
+        requests = len({item.job for item in batch})
+        self._pace.note(sum(item.cost for item in batch), requests, start, end)
+        waits = (start - item.since for item in batch)
+        self.metrics.batch(kind, encoded.tokens, waits, end - start)
         self.metrics.truncated(sum(encoded.truncated))
 
     async def _encode_one_by_one(self, backend: Backend, batch: Sequence[Item]) -> None:
