@@ -57,10 +57,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class IndexedChunk:
-    """A chunk to store; `text` is exactly the document's text at `span`."""
+    """A chunk to store; `text` is exactly the document's text at `span`, and `tail` what stands
+    between it and the next chunk: white space, or nothing. `entities` are the names in it."""
 
     span: Span
     text: str
+    tail: str = ""
+    entities: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from app.ingest.chunk import encoder_text, heading_paths, split
 from app.ingest.ports import IndexedChunk, Span, Upload
@@ -25,9 +26,18 @@ def prepare(upload: Upload, chunk_chars: int, detect: Callable[[str], str]) -> P
     spans = split(text, chunk_chars)
     return Prepared(
         language=detect(text[:LANGUAGE_SAMPLE_CHARS]),
-        chunks=[IndexedChunk(span, text[span.start : span.end]) for span in spans],
+        chunks=cut(text, spans),
         to_encode=to_encode(upload.title, text, spans),
     )
+
+
+def cut(text: str, spans: Sequence[Span]) -> list[IndexedChunk]:
+    """The chunks of a text, each with what stands between it and the next."""
+    chunks = []
+    for span, following in zip_longest(spans, spans[1:]):
+        tail = text[span.end : following.start] if following else ""
+        chunks.append(IndexedChunk(span, text[span.start : span.end], tail))
+    return chunks
 
 
 def to_encode(title: str, text: str, spans: Sequence[Span]) -> list[str]:

@@ -16,7 +16,11 @@ class EncoderChanged(EncoderUnavailable):
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk as one source found it. `score` is comparable within that source only; for the
-    vector source it is the cosine to the question, in [-1, 1]."""
+    vector source it is the cosine to the question, in [-1, 1].
+
+    `ordinal` counts a document's chunks from 0; `tail` is what stands between this chunk and the
+    next one in the document: white space, or nothing.
+    """
 
     chunk_id: int
     document_id: int
@@ -27,6 +31,8 @@ class Hit:
     end: int
     language: str
     score: float
+    ordinal: int = 0
+    tail: str = ""
 
 
 class Source(Protocol):
@@ -60,6 +66,8 @@ class PassageStore(Protocol):
         """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
         ...
 
+
+class KeywordStore(Protocol):
     async def keyword_search(
         self,
         scope: Scope,

@@ -31,10 +31,10 @@ DELETE FROM rag_embedding
 CLEAR_CHUNKS = "DELETE FROM rag_chunk WHERE document_id = $1"
 INSERT_CHUNKS = """
 INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char, text,
-                       language, tsv)
-SELECT $1, $2, $3, ordinal, start_char, end_char, text, $4, chunk_tsv($4, $5, text)
-  FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::text[])
-       AS g(ordinal, start_char, end_char, text)
+                       tail, language, tsv)
+SELECT $1, $2, $3, ordinal, start_char, end_char, text, tail, $4, chunk_tsv($4, $5, text)
+  FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::text[], $10::text[])
+       AS g(ordinal, start_char, end_char, text, tail)
 """
 INSERT_VECTORS = """
 INSERT INTO rag_embedding (portfolio_id, chunk_id, encoder_id, tenant_id, embedding)
@@ -88,6 +88,7 @@ async def replace_content(
             [chunk.span.start for chunk in part],
             [chunk.span.end for chunk in part],
             [chunk.text for chunk in part],
+            [chunk.tail for chunk in part],
         )
         for encoder_id, values in stored.items():
             some = values[start : start + CHUNKS_A_STATEMENT]

@@ -1,4 +1,4 @@
-"""Chunks by meaning and by word, one round trip each."""
+"""Chunks by meaning, in one round trip."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,15 +10,15 @@ from app.errors import NotFound
 from app.retrieval.ports import EncoderChanged, Hit
 from app.stores.database import Database, checked_id
 from app.stores.encoders import Encoders
+from app.stores.hits import hit
 
 VECTOR = "SELECT * FROM search_vectors($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 ENCODER = "SELECT portfolio_encoder($1, $2) AS name"
 CHANGED = "CS001"  # what `search_vectors` raises where another encoder serves the portfolio
-KEYWORD = "SELECT * FROM search_keywords($1, $2, $3, $4, $5, $6)"
 
 
 class PgPassages:
-    """The port `PassageStore` on pgvector and Postgres' text search.
+    """The port `PassageStore` on pgvector.
 
     `exact_below_chunks`: a portfolio (or what the filters leave of it) smaller than this is
     scanned exactly. `ef_search`: how many candidates HNSW keeps at a time.
@@ -59,7 +59,7 @@ class PgPassages:
             if error.sqlstate == CHANGED:
                 raise EncoderChanged from error
             raise
-        return [_hit(record) for record in found]
+        return [hit(record) for record in found]
 
     async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
         """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
@@ -67,39 +67,3 @@ class PgPassages:
         if row["name"] is None:
             raise NotFound
         return str(row["name"])
-
-    async def keyword_search(
-        self,
-        scope: Scope,
-        portfolio_id: int,
-        query: str,
-        language: str,
-        limit: int,
-        filters: Mapping[str, Any],
-    ) -> Sequence[Hit]:
-        """Chunks that share at least one word's stem with the query, stop words aside; those
-        with more of them, closer together or in the title first. NotFound for the portfolio."""
-        found = await self._database.fetch(
-            KEYWORD,
-            scope.tenant_id,
-            checked_id(portfolio_id),
-            query,
-            language,
-            limit,
-            dict(filters),
-        )
-        return [_hit(record) for record in found]
-
-
-def _hit(record: asyncpg.Record) -> Hit:
-    return Hit(
-        chunk_id=record["chunk_id"],
-        document_id=record["document_id"],
-        title=record["title"],
-        uri=record["uri"],
-        text=record["text"],
-        start=record["start_char"],
-        end=record["end_char"],
-        language=record["language"],
-        score=record["score"],
-    )

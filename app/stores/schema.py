@@ -209,6 +209,7 @@ rag_chunk = Table(
     _number("start_char", None, Integer),
     _number("end_char", None, Integer),
     _text("text"),
+    _text("tail", ""),
     _text("language"),
     Column("tsv", TSVECTOR, nullable=False),
     _now("created_at"),

@@ -15,7 +15,8 @@ from app.ingest.errors import EncodersChanged
 from app.ingest.ports import NewDocument
 from app.ingest.reencode import AT_ONCE
 from app.retrieval.retriever import HybridRetriever
-from app.retrieval.sources import KeywordSource, VectorSource
+from app.retrieval.sources.keyword import KeywordSource
+from app.retrieval.sources.vector import VectorSource
 from app.stores.database import Database
 from app.stores.encoder_indexes import drop_unused_indexes, register_encoder
 from app.stores.encoders import hold_encoders
@@ -354,7 +355,8 @@ async def test_an_index_is_made_beside_vectors_repaired_and_dropped(
 def retriever(shelf: Shelf, *names: str) -> HybridRetriever:
     configured = {name: shelf.encoders[name] for name in names}
     passages = shelf.stores.passages
-    return HybridRetriever([VectorSource(passages, configured), KeywordSource(passages)], 5.0)
+    keywords = KeywordSource(shelf.stores.keywords)
+    return HybridRetriever([VectorSource(passages, configured), keywords], 5.0)
 
 
 async def search(shelf: Shelf, portfolio_id: int, encoder: str, limit: int = 15) -> Any:

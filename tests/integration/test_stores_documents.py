@@ -75,7 +75,7 @@ async def test_a_changed_document_replaces_the_former_one(
     )  # fmt: skip
     assert await state(stores, scope, portfolio.id) == (3, 1, len(changed.text.split("\n")))
     assert found.chunk_count == len(changed.text.split("\n"))
-    hits = await stores.passages.keyword_search(scope, portfolio.id, "react maps", "en", 9, {})
+    hits = await stores.keywords.keyword_search(scope, portfolio.id, "react maps", "en", 9, {})
     assert {hit.text for hit in hits} <= set(changed.text.split("\n"))
 
 

@@ -151,7 +151,7 @@ async def test_foreign_ids_are_not_found_in_every_method(stores: Stores, filled:
             lambda: s.conversations.load(scope, Question(agent, "?")),
             lambda: s.conversations.load(scope, Question(own_agent, "?", portfolio)),
             lambda: s.passages.vector_search(scope, portfolio, ENCODER, vector, 5, {}),
-            lambda: s.passages.keyword_search(scope, portfolio, "atlas", "en", 5, {}),
+            lambda: s.keywords.keyword_search(scope, portfolio, "atlas", "en", 5, {}),
         ]
 
     foreign = (filled.agent_id, filled.portfolio_id, filled.document_id)

@@ -183,7 +183,7 @@ async def test_a_hit_is_the_chunk_and_its_document(stores: Stores, scope: Scope)
     portfolio = await stores.portfolio(scope)
     text = "¡Hola! 🙂\nUn plano de Bogotá"
     await stores.add(scope, portfolio.id, NewDocument("Mapa", text, "mapa.md"), language="es")
-    [hit] = await stores.passages.keyword_search(scope, portfolio.id, "planos", "es", 5, {})
+    [hit] = await stores.keywords.keyword_search(scope, portfolio.id, "planos", "es", 5, {})
     assert (hit.title, hit.uri, hit.language) == ("Mapa", "mapa.md", "es")
     found = await stores.passages.vector_search(
         scope, portfolio.id, ENCODER, unit(random.Random(text.split("\n")[1])), 1, {}
@@ -197,7 +197,8 @@ async def test_an_empty_portfolio_has_no_hits(stores: Stores, scope: Scope) -> N
     query = unit(random.Random(1))
     search = stores.passages
     assert await search.vector_search(scope, portfolio.id, ENCODER, query, 5, {}) == []
-    assert await search.keyword_search(scope, portfolio.id, "anything", "en", 5, {}) == []
+    keywords = stores.keywords
+    assert await keywords.keyword_search(scope, portfolio.id, "anything", "en", 5, {}) == []
 
 
 async def test_a_vector_of_another_length_or_encoder_is_an_error(
@@ -251,14 +252,14 @@ async def test_keywords_by_any_shared_stem_in_any_writing(
     stores: Stores, library: tuple[Scope, int], query: str, language: str, titles: list[str]
 ) -> None:
     scope, portfolio_id = library
-    hits = await stores.passages.keyword_search(scope, portfolio_id, query, language, 10, {})
+    hits = await stores.keywords.keyword_search(scope, portfolio_id, query, language, 10, {})
     assert sorted(hit.title for hit in hits) == titles
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 async def test_keywords_filter_and_limit(stores: Stores, library: tuple[Scope, int]) -> None:
     scope, portfolio_id = library
-    search = stores.passages.keyword_search
+    search = stores.keywords.keyword_search
     [hit] = await search(scope, portfolio_id, "react", "en", 10, {"language": "de"})
     assert hit.title == "Deltaplan"
     assert len(await search(scope, portfolio_id, "react atlas", "en", 1, {})) == 1

@@ -17,6 +17,9 @@ from app.stores import migrate
 from app.stores.database import Database
 from app.stores.prepare import prepare
 
+# All but the last.
+REVISIONS = [f"{number:04}" for number in range(1, 10)]
+
 Fresh = Callable[[], Awaitable[Servers]]
 
 START = """
@@ -85,11 +88,11 @@ async def test_up_down_up(fresh_database: Fresh) -> None:
     first = await schema(url)
     assert len(first) > 300
     await migrate.check(url)
-    for revision in ("0004", "0003", "0002", "0001", "base"):
+    for revision in (*reversed(REVISIONS), "base"):
         await migrate.downgrade(url, revision)
     assert await schema(url) == empty
     assert await migrate.current(url) is None
-    for revision in ("0001", "0002", "0003", "0004", "head"):
+    for revision in (*REVISIONS, "head"):
         await migrate.upgrade(url, revision)
     assert await schema(url) == first
     assert await migrate.current(url) == migrate.head()

@@ -59,7 +59,8 @@ def hashed(text: str) -> list[float]:
 
 @dataclass
 class MemoryPassages:
-    """A PassageStore that gives fixed lists and remembers what it was asked. `encoder` serves."""
+    """A PassageStore and KeywordStore that gives fixed lists and remembers what it was asked.
+    `encoder` serves."""
 
     vector: Sequence[Hit] = ()
     keyword: Sequence[Hit] = ()

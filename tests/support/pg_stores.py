@@ -21,6 +21,7 @@ from app.stores.conversations import PgConversations
 from app.stores.database import Database
 from app.stores.documents import PgDocuments
 from app.stores.history import PgHistory
+from app.stores.keywords import PgKeywords
 from app.stores.passages import PgPassages
 from app.stores.portfolios import PgPortfolios
 from app.stores.tenants import PgCredentials, PgInvalidation
@@ -42,6 +43,7 @@ class Stores:
         self.history = PgHistory(database)
         self.conversations = PgConversations(database)
         self.vectors = PgVectors(database)
+        self.keywords = PgKeywords(database)
         self.passages = PgPassages(database, exact_below_chunks=1000, ef_search=100)
         self.credentials = PgCredentials(database)
         self.invalidation = PgInvalidation(database)

@@ -20,7 +20,8 @@ from app.errors import (
 from app.retrieval.collect import Collected, Collector
 from app.retrieval.ports import Hit, Source
 from app.retrieval.retriever import HybridRetriever
-from app.retrieval.sources import KeywordSource, VectorSource
+from app.retrieval.sources.keyword import KeywordSource
+from app.retrieval.sources.vector import VectorSource
 from tests.support.memory_stores import MemoryEncoder, MemoryPassages, hashed, hit
 
 SCOPE = Scope(tenant_id=1)

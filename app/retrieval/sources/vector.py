@@ -1,4 +1,4 @@
-"""The two sources every portfolio has: nearest by meaning, and sharing the question's words."""
+"""Nearest by meaning."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,10 @@ from app.chat.encoders import EncodersByName, encoder_named
 from app.chat.model import Scope
 from app.chat.ports import RetrievalRequest
 from app.retrieval.ports import EncoderChanged, Hit, PassageStore
+from app.retrieval.sources import VECTOR
 
-VECTOR = "vector"
-KEYWORD = "keyword"
 # The encoder may have changed since the request was made, and rarely once more meanwhile.
 TRIES = 5
-KNOWN_SOURCES = (VECTOR, KEYWORD)
 
 
 class VectorSource:
@@ -40,22 +38,3 @@ class VectorSource:
             except EncoderChanged:
                 encoder = None
         raise EncoderChanged
-
-
-class KeywordSource:
-    """Chunks that share terms with the question. Raises DatabaseUnavailable."""
-
-    name = KEYWORD
-
-    def __init__(self, store: PassageStore) -> None:
-        self._store = store
-
-    async def search(self, scope: Scope, request: RetrievalRequest) -> Sequence[Hit]:
-        return await self._store.keyword_search(
-            scope,
-            request.portfolio_id,
-            request.query,
-            request.language,
-            request.top_k,
-            request.filters,
-        )

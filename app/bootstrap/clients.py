@@ -1,0 +1,82 @@
+"""Settings → the clients of Postgres, Redis and the language models, each closed by the stack."""
+
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+
+import structlog
+from pydantic import SecretStr
+
+from app.providers.mistral import MistralConfig
+from app.providers.openai import OpenAIConfig
+from app.providers.registry import ConfiguredProviders
+from app.providers.relay import Deadlines
+from app.settings import ConfigurationError, Settings
+from app.stores.database import Database
+from app.stores.redis_cache import NoCache, RedisCache
+
+log = structlog.get_logger(__name__)
+
+
+async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    """The database as the role that the service runs as, which row level security must hold."""
+    if settings.database_url is None:
+        raise ConfigurationError("Set DATABASE_URL, or use `citestream run` for embedded servers.")
+    database = await Database.open(
+        settings.database_url,
+        pool_size=settings.database.pool_size,
+        timeout_seconds=settings.database.timeout_seconds,
+    )
+    stack.push_async_callback(database.close)
+    await _check_role(database)
+    return database
+
+
+async def _check_role(database: Database) -> None:
+    """Row level security holds only for a role that cannot step past it: say so, or refuse."""
+    report = await database.check_role()
+    log.info("database role", **asdict(report))
+    if not report.safe:
+        raise ConfigurationError(
+            f"DATABASE_URL connects as {report.role}, which can read past row level security; "
+            "use a role that is no superuser, has no BYPASSRLS and owns no tables (citestream_app)."
+        )
+
+
+def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisCache | NoCache:
+    """Redis, or nothing where none is configured."""
+    if settings.redis_url is None:
+        return NoCache()
+    cache = RedisCache(
+        settings.redis_url,
+        timeout_seconds=settings.cache.timeout_seconds,
+        retry_after_seconds=settings.cache.retry_after_seconds,
+    )
+    stack.push_async_callback(cache.aclose)
+    return cache
+
+
+def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProviders:
+    """A vendor is configured by its key, or by the address of a server that needs none."""
+    deadlines = Deadlines(**settings.provider.model_dump())
+    providers = ConfiguredProviders(_openai(settings), _mistral(settings), deadlines)
+    stack.push_async_callback(providers.aclose)
+    return providers
+
+
+def _openai(settings: Settings) -> OpenAIConfig | None:
+    if not (settings.openai_api_key or settings.openai_base_url):
+        return None
+    key = secret(settings.openai_api_key)
+    return OpenAIConfig(key, settings.openai_model, settings.openai_base_url)
+
+
+def _mistral(settings: Settings) -> MistralConfig | None:
+    if not (settings.mistral_api_key or settings.mistral_server_url):
+        return None
+    key = secret(settings.mistral_api_key)
+    return MistralConfig(key, settings.mistral_model, settings.mistral_server_url)
+
+
+def secret(value: SecretStr | None) -> str:
+    """The secret itself; empty where none is set."""
+    return value.get_secret_value() if value else ""

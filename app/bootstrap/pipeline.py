@@ -1,0 +1,74 @@
+"""Settings and clients → the way of a question: sources, retriever, pipeline."""
+
+import os
+import secrets
+import time
+
+from app.chat.encoders import EncodersByName
+from app.chat.ids import uuid7
+from app.chat.pipeline import Pipeline, Policy
+from app.chat.ports import Cache, Providers, Retriever
+from app.retrieval.ports import Source
+from app.retrieval.retriever import HybridRetriever
+from app.retrieval.sources.keyword import KeywordSource
+from app.retrieval.sources.vector import VectorSource
+from app.settings import Settings
+from app.stores.conversations import PgConversations
+from app.stores.database import Database
+from app.stores.keywords import PgKeywords
+from app.stores.passages import PgPassages
+
+
+def build_retriever(
+    settings: Settings, database: Database, encoders: EncodersByName
+) -> HybridRetriever:
+    """Every source that is switched on, side by side."""
+    return HybridRetriever(
+        _sources(settings, database, encoders),
+        deadline_seconds=settings.retrieval.source_deadline_seconds,
+        encoder_languages=frozenset({"en"}),
+        clock=time.perf_counter,
+    )
+
+
+def _sources(settings: Settings, database: Database, encoders: EncodersByName) -> list[Source]:
+    passages = PgPassages(
+        database,
+        exact_below_chunks=settings.retrieval.exact_below_chunks,
+        ef_search=settings.retrieval.hnsw_ef_search,
+    )
+    sources: list[Source] = []
+    if settings.features.vector:
+        sources.append(VectorSource(passages, encoders))
+    if settings.features.keyword:
+        sources.append(KeywordSource(PgKeywords(database)))
+    return sources
+
+
+async def build_pipeline(
+    settings: Settings, database: Database, retriever: Retriever, cache: Cache, providers: Providers
+) -> Pipeline:
+    """The pipeline with this machine's clock and randomness."""
+    return Pipeline(
+        conversations=PgConversations(database),
+        retriever=retriever,
+        cache=cache,
+        providers=providers,
+        policy=_policy(settings, await database.installation()),
+        clock=time.perf_counter,
+        new_id=lambda: uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
+        nonce=lambda: secrets.token_hex(8),
+    )
+
+
+def _policy(settings: Settings, installation: str) -> Policy:
+    return Policy(
+        answer_cache=settings.features.answer_cache,
+        dynamic_context=settings.features.dynamic_context,
+        answer_ttl_seconds=settings.cache.answer_ttl_seconds,
+        passages_ttl_seconds=settings.cache.passages_ttl_seconds,
+        history_tokens=settings.history_tokens,
+        sources=[name for name in ("vector", "keyword") if getattr(settings.features, name)],
+        addresses={"openai": settings.openai_base_url, "mistral": settings.mistral_server_url},
+        installation=installation,
+    )

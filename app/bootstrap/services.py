@@ -1,0 +1,119 @@
+"""Settings → Services: everything connected, wired together, and closed once, in reverse order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from app.api.services import Services
+from app.bootstrap.clients import open_cache, open_database, open_providers
+from app.bootstrap.encoders import open_encoders
+from app.bootstrap.pipeline import build_pipeline, build_retriever
+from app.bootstrap.readiness import Readiness
+from app.chat.encoders import EncodersByName
+from app.chat.engine import Engine
+from app.chat.language import detect_language
+from app.chat.runs import Runs
+from app.encoder.caching import CachingEncoder
+from app.encoder.standby import StandbyEncoder
+from app.ingest.ingestor import Ingestor
+from app.providers.registry import ConfiguredProviders
+from app.retrieval.retriever import HybridRetriever
+from app.settings import Settings
+from app.stores.agents import PgAgents
+from app.stores.database import Database
+from app.stores.documents import PgDocuments
+from app.stores.history import PgHistory
+from app.stores.portfolios import PgPortfolios
+from app.stores.redis_cache import NoCache, RedisCache
+from app.stores.tenants import PgCredentials, PgInvalidation
+from app.stores.vectors import PgVectors
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What the services are built on."""
+
+    database: Database
+    cache: RedisCache | NoCache
+    standbys: list[StandbyEncoder]
+    encoders: EncodersByName
+    providers: ConfiguredProviders
+    credentials: PgCredentials
+
+
+@asynccontextmanager
+async def build_services(settings: Settings) -> AsyncIterator[Services]:
+    """Connect to everything and wire it together; closes it all, once, in reverse order."""
+    async with AsyncExitStack() as stack:
+        clients = await _open_clients(settings, stack)
+        retriever = build_retriever(settings, clients.database, clients.encoders)
+        engine = await _engine(settings, clients, retriever)
+        stack.push_async_callback(engine.close)
+        yield _services(settings, clients, retriever, engine)
+
+
+@asynccontextmanager
+async def with_worker(services: Services) -> AsyncIterator[Services]:
+    """The services with this process taking its part of the indexing."""
+    worker = asyncio.create_task(services.ingestor.run(), name="ingest worker")
+    try:
+        yield services
+    finally:
+        await services.ingestor.close()
+        await asyncio.wait({worker})
+
+
+async def _open_clients(settings: Settings, stack: AsyncExitStack) -> Clients:
+    database = await open_database(settings, stack)
+    cache = open_cache(settings, stack)
+    standbys = await open_encoders(settings, stack)
+    return Clients(
+        database=database,
+        cache=cache,
+        standbys=standbys,
+        encoders={each.name: CachingEncoder(each, cache) for each in standbys},
+        providers=open_providers(settings, stack),
+        credentials=PgCredentials(database),
+    )
+
+
+async def _engine(settings: Settings, clients: Clients, retriever: HybridRetriever) -> Engine:
+    database, cache, providers = clients.database, clients.cache, clients.providers
+    pipeline = await build_pipeline(settings, database, retriever, cache, providers)
+    return Engine(pipeline, Runs(), clients.credentials.default_scope)
+
+
+def _services(
+    settings: Settings, clients: Clients, retriever: HybridRetriever, engine: Engine
+) -> Services:
+    database, cache = clients.database, clients.cache
+    return Services(
+        engine=engine,
+        agents=PgAgents(database),
+        portfolios=PgPortfolios(database, list(clients.encoders)),
+        history=PgHistory(database),
+        documents=PgDocuments(database),
+        ingestor=_ingestor(settings, clients),
+        retriever=retriever,
+        invalidation=PgInvalidation(database),
+        cache=cache,
+        credentials=clients.credentials,
+        providers=clients.providers,
+        anonymous_owner=settings.loopback_only,
+        streaming=settings.features.streaming,
+        max_request_bytes=settings.ingest.max_request_bytes,
+        max_top_k=settings.retrieval.max_top_k,
+        readiness=Readiness(database, clients.standbys, cache),
+    )
+
+
+def _ingestor(settings: Settings, clients: Clients) -> Ingestor:
+    return Ingestor(
+        PgDocuments(clients.database),
+        clients.encoders,
+        PgVectors(clients.database),
+        detect=detect_language,
+        chunk_chars=settings.ingest.chunk_chars,
+        max_document_bytes=settings.ingest.max_document_bytes,
+    )

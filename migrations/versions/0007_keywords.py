@@ -1,0 +1,14 @@
+"""BM25: how often which term stands in which chunk, and in how many."""
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

@@ -1,0 +1,14 @@
+"""An agent's voice, and questions that were answered beforehand."""
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
