@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; PYTHON=… names another interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check
+.PHONY: help setup run test soak lint check
 
 help:  ## shows this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ setup-test:
 
 test: setup-test  ## runs every test against real servers; ARGS=… is given to pytest
 	@.venv/bin/python -m pytest $(ARGS)
+
+soak: setup-test  ## keeps the promises for minutes; ROWS="17" chooses some, ARGS=--help tells more
+	@.venv/bin/python -m tests.soak $(ROWS) $(ARGS)
 
 lint: setup-test  ## ruff, mypy and the direction of the rooms
 	.venv/bin/ruff check .

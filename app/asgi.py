@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.api.services import Services
-from app.bootstrap import Settings, build_services, with_worker
+from app.bootstrap import Settings, build_services, with_indexer, with_worker
 from app.main import create_app
 from app.telemetry import configure_logging
 
@@ -18,7 +18,11 @@ def create() -> FastAPI:
 
     @asynccontextmanager
     async def services() -> AsyncIterator[Services]:
-        async with build_services(settings) as built, with_worker(built):
+        async with (
+            build_services(settings) as built,
+            with_indexer(settings),
+            with_worker(built),
+        ):
             yield built
 
     return create_app(services)

@@ -1,4 +1,4 @@
-"""The `citestream` command: run, serve, encoder, migrate, ingest, ask, key."""
+"""The `citestream` command: run, serve, encoder, migrate, ingest, ask, eval, key."""
 
 import asyncio
 import sys
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from app.commands.default_command import DefaultCommand
+from app.encoder.backend import DEFAULT_BACKEND
 
 # Heavy imports stand inside the commands: `--help` and the encoder start without the API's.
 
@@ -20,6 +23,12 @@ app = typer.Typer(
 
 bench = typer.Typer(help="Measure on this machine, beside what must be reached.")
 app.add_typer(bench, name="bench", no_args_is_help=True)
+
+evaluation = typer.Typer(
+    cls=DefaultCommand,
+    help="Measure how good results are on a data set: `eval DATASET` is `eval retrieval DATASET`.",
+)
+app.add_typer(evaluation, name="eval", no_args_is_help=True)
 
 AgentOption = Annotated[str, typer.Option(help="The agent that answers, by name.")]
 LanguageOption = Annotated[
@@ -62,19 +71,24 @@ def encoder(
         int, typer.Option(min=0, help="CPU threads; 0 lets the backend choose.")
     ] = 0,
     backend: Annotated[
-        Literal["torch", "onnx", "openvino"], typer.Option(help="What runs the model.")
-    ] = "torch",
+        Literal["auto", "torch", "onnx", "openvino"],
+        typer.Option(help="What runs the model; auto: onnx, or torch where onnx cannot."),
+    ] = DEFAULT_BACKEND,
     cache: Annotated[
         str, typer.Option(help="Folder that keeps what onnx and openvino export.")
     ] = "~/.cache/citestream",
     exit_with_parent: Annotated[
         bool, typer.Option("--exit-with-parent", help="End when standard input is closed.")
     ] = False,
+    reranker: Annotated[
+        str | None,
+        typer.Option(help="A cross-encoder's name or folder, to rank texts at /rerank."),
+    ] = None,
 ) -> None:
     """Host the embedding model for every process, behind OpenAI's /v1/embeddings."""
     from app.encoder.server import run_encoder
 
-    run_encoder(model, host, port, uds, device, threads, backend, cache, exit_with_parent)
+    run_encoder(model, host, port, uds, device, threads, backend, cache, exit_with_parent, reranker)
 
 
 @app.command()
@@ -124,6 +138,18 @@ def reencode(
 
 
 @app.command()
+def index() -> None:
+    """Make the vector indexes that grown portfolios need, and drop those not needed any more.
+
+    `run`, and `serve` where DATABASE_OWNER_URL is set, do it by themselves in the background;
+    until then the search is exact. Nobody is blocked meanwhile.
+    """
+    from app.commands.index import update_indexes
+
+    _run(update_indexes(_say))
+
+
+@app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     agent: AgentOption = "default",
@@ -144,6 +170,61 @@ def key(
     from app.commands.key import make_key
 
     print(_run(make_key(tenant, name)))
+
+
+@bench.command("retrieval")
+def bench_retrieval(
+    chunks: Annotated[
+        int, typer.Option(min=300, help="How many chunks in all; fewer for a quick look.")
+    ] = 300_000,
+    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+) -> None:
+    """Vector search at every size against exact search and a bare query, and sources side by
+    side; ends with 1 where a limit is missed. Minutes, most of them for making the indexes."""
+    from app.commands.bench import run_retrieval_bench
+
+    reached = _run(run_retrieval_bench(chunks, output, _say))
+    raise typer.Exit(0 if reached else 1)
+
+
+@evaluation.command("retrieval")
+def eval_retrieval(
+    dataset: Annotated[
+        Path,
+        typer.Argument(help="A JSON file as SQuAD's, or a folder as BEIR's with its qrels."),
+    ],
+    k: Annotated[str, typer.Option(help="Recall at these numbers of documents.")] = "1,5,10",
+    sources: Annotated[
+        str | None, typer.Option(help="Only these, e.g. vector,keyword; default: all that are on.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first questions; every document counts.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Of the questions; default: recognised in each.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the servers' data; default: ~/.cache/citestream/eval."),
+    ] = None,
+    portfolio: Annotated[
+        str | None,
+        typer.Option(help="A portfolio of this name, on the configured servers without --data."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="A file for a page with plots.")] = None,
+) -> None:
+    """What retrieval finds of a data set: each source alone and all of them fused.
+
+    Prints recall@k, nDCG@10 and MRR@10, and how long each stage took. The documents are indexed
+    once: a second run on the same data only asks.
+    """
+    from app.commands.evaluate import Options, evaluate
+
+    cuts = [_whole_number(each) for each in _listed(k)]
+    chosen = None if sources is None else _listed(sources)
+    options = Options(dataset, cuts, chosen, limit, language, data, portfolio, output, html)
+    _run(evaluate(options))
 
 
 @bench.command("encoder")
@@ -183,6 +264,21 @@ def _run(command: Coroutine[Any, Any, Any]) -> Any:
             raise
         print(f"citestream: {line}", file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+def _listed(text: str) -> list[str]:
+    """The parts between commas, each once."""
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise typer.BadParameter("An option that takes a list is empty.")
+    return parts
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"--k takes whole numbers, not {text!r}.") from None
 
 
 def _say(line: str) -> None:

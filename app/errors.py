@@ -101,6 +101,18 @@ class EncoderUnavailable(Unavailable):
     code = "encoder_unavailable"
 
 
+class TextNotEncodable(AppError):
+    """The encoder's model gives no usable vector for this text; change it."""
+
+    code = "text_not_encodable"
+    status = 422
+
+    def __init__(self, message: str | None = None, *, index: int = 0) -> None:
+        """`index` is the text's place among those that were to be encoded."""
+        self.index = index
+        super().__init__(message)
+
+
 class ProviderError(AppError):
     """The language model's provider failed."""
 

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from app.api import openapi, problems
+from app.api.metrics import ApiMetrics
 from app.api.middleware import DrainUnread, Edge
 from app.api.page import page_router
 from app.api.routes import ROUTERS
@@ -38,6 +39,7 @@ def create_app(build_services: Callable[[], AbstractAsyncContextManager[Services
         app.include_router(router)
     app.include_router(page_router())
     openapi.install(app)
-    app.add_middleware(Edge)
+    app.state.metrics = ApiMetrics()
+    app.add_middleware(Edge, count=app.state.metrics.count)
     app.add_middleware(DrainUnread)  # the outermost: also for what Edge answers
     return app

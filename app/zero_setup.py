@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
+from pathlib import Path
 
 from app.embedded import embedded_servers
 from app.settings import Settings
@@ -42,8 +43,11 @@ async def servers(
 
 
 def encoder_command(settings: Settings) -> list[str]:
-    """How to start an encoder process of the configured model."""
-    command = [sys.executable, "-m", "app.cli", "encoder", "--model", settings.encoder.model]
+    """How to start an encoder process of the configured model, from whatever folder."""
+    model, cache = settings.encoder.model, settings.data.absolute() / "models"
+    if Path(model).expanduser().is_dir():
+        model = str(Path(model).expanduser().absolute())
+    command = [sys.executable, "-m", "app.cli", "encoder", "--model", model]
     command += ["--device", settings.device, "--threads", str(settings.cpu_threads)]
-    command += ["--backend", settings.encoder.backend, "--cache", str(settings.data / "models")]
+    command += ["--backend", settings.encoder.backend, "--cache", str(cache)]
     return command

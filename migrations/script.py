@@ -1,4 +1,4 @@
-"""Running several SQL statements at once in a revision."""
+"""What revisions are written with: several SQL statements at once, and functions' rights."""
 
 from typing import Any
 
@@ -13,3 +13,21 @@ def run_script(sql: str) -> None:
     """
     adapted: Any = op.get_bind().connection.dbapi_connection
     adapted.run_async(lambda driver: driver.execute(sql))
+
+
+def drop_functions(*signatures: str) -> None:
+    for signature in signatures:
+        run_script(f"DROP FUNCTION {signature}")
+
+
+def for_nobody(*signatures: str) -> None:
+    """Leave functions to their owner."""
+    for signature in signatures:
+        run_script(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
+
+
+def for_the_service(*signatures: str) -> None:
+    """Leave functions to their owner and the role that the service runs as."""
+    for_nobody(*signatures)
+    for signature in signatures:
+        run_script(f"GRANT EXECUTE ON FUNCTION {signature} TO citestream_app")

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from app.embedded import Servers, embedded_servers
-from app.embedded.encoder import Encoder
+from app.embedded.encoder import Encoder, own_socket
 from app.embedded.postgres import (
     DATABASE,
     EXTENSION_STATEMENT,
@@ -45,10 +45,12 @@ async def servers(server_folder: Path) -> AsyncIterator[Servers]:
 
 @pytest.fixture(scope="session")
 async def encoder_url(server_folder: Path) -> AsyncIterator[str]:
-    """The address of the real encoder service, a process of its own; takes some seconds."""
+    """The address of the real encoder service on torch, with which the other backends are
+    compared; a process of its own, which takes some seconds."""
     logs = server_folder / "encoder"
     logs.mkdir(mode=0o700)
-    encoder = Encoder(logs, logs, [sys.executable, "-m", "app.cli", "encoder"])
+    command = [sys.executable, "-m", "app.cli", "encoder", "--backend", "torch"]
+    encoder = Encoder(own_socket(logs), logs / "encoder.log", command)
     try:
         await encoder.start()
         yield encoder.url
@@ -58,8 +60,9 @@ async def encoder_url(server_folder: Path) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where encoders of the session keep exported models: the first takes some seconds for it."""
-    return tmp_path_factory.mktemp("exports")
+    """Where encoders of the session keep exported models: the first takes some seconds for it.
+    A service finds them with the parent folder as its data folder."""
+    return tmp_path_factory.mktemp("data") / "models"
 
 
 @pytest.fixture(scope="session")

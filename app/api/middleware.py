@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -24,10 +25,14 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Edge:
-    """Gives every response its `X-Request-ID`, logs one line per request, turns bugs into 500."""
+    """Gives every response its `X-Request-ID`, logs one line per request, turns bugs into 500.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `count` is told of every request that is over: method, route's template and status.
+    """
+
+    def __init__(self, app: ASGIApp, count: Callable[[str, str, int], None]) -> None:
         self._app = app
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,11 +62,13 @@ class Edge:
                     raise  # the server cuts the connection: the only way left to say so
                 await internal_error(request_id)(scope, receive, send_with_id)
             finally:
+                path, status = _template(scope), status or CLIENT_LEFT
+                self._count(scope["method"], path, status)
                 log.info(
                     "request",
                     method=scope["method"],
-                    path=_template(scope),
-                    status=status or CLIENT_LEFT,
+                    path=path,
+                    status=status,
                     ms=round((time.perf_counter() - began) * 1000, 2),
                 )
 

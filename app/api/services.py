@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from fastapi import Request
 
@@ -11,6 +11,18 @@ from app.chat.engine import Engine
 from app.chat.ports import Cache, Providers, Retriever
 from app.ingest.ingestor import Ingestor
 from app.ingest.ports import Documents
+
+
+class EncoderNumbers(Protocol):
+    """What the encoders of this process have done, and how they are."""
+
+    def statistics(self) -> Mapping[str, int]:
+        """Vectors of questions since the start: local_hits, shared_hits, joined, encoded."""
+        ...
+
+    def availability(self) -> Mapping[str, bool]:
+        """Whether each can encode now, by what it is configured as: `main`, `next`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class Services:
     cache: Cache
     credentials: Credentials
     providers: Providers
+    encoders: EncoderNumbers
     anonymous_owner: bool
     streaming: bool
     max_request_bytes: int

@@ -86,6 +86,7 @@ class AgentJson(TypedDict):
     provider: str
     model: str | None
     portfolio_id: int | None
+    persona_portfolio_id: int | None
     top_k: int
     max_tokens: int
     temperature: float

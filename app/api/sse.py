@@ -4,8 +4,8 @@ Bytes go straight to the server: an event object per token would cost 5 to 30 ti
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
 
 from fastapi.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -14,12 +14,11 @@ from app.api.departure import while_connected
 from app.api.jsonbytes import dumps
 from app.api.wire import done_json, source_json
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
+from app.chat.runs import Run
 
 # Proxies give up on a silent connection after 30 to 60 s.
 HEARTBEAT_SECONDS = 15.0
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-
-Numbered = tuple[int, Event]
 
 
 def event_json(event: Event) -> dict[str, Any]:
@@ -47,26 +46,42 @@ def frame(number: int, event: Event) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (number, dumps(event_json(event)))
 
 
+class Frames(Protocol):
+    """Frames of events, any number at a time; closing it is leaving."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def event_stream(receive: Receive, run: Run, after: int = 0) -> "EventStream":
+    """The response that follows a run. Where the run has failed before its first event, raises
+    that error: it is an HTTP status then. ClientDisconnect when the client leaves meanwhile."""
+    frames = run.frames(after)
+    try:
+        if after == 0:
+            await while_connected(receive, run.opening())
+    except BaseException:
+        await frames.aclose()
+        raise
+    return EventStream(frames)
+
+
 class EventStream(Response):
-    """Streams a run's events, with `first`, which was already taken from them, before the rest.
+    """Streams the frames of a run as they come.
 
     A `:` comment goes out after every `heartbeat_seconds` of silence, from one task per stream
-    rather than a timeout per event. Whatever ends the response, the events are closed.
+    rather than a timeout per event. Whatever ends the response, the frames are closed.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self,
-        events: AsyncGenerator[Numbered, None],
-        first: Numbered | None = None,
-        *,
-        heartbeat_seconds: float = HEARTBEAT_SECONDS,
-    ) -> None:
+    def __init__(self, frames: Frames, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._events = events
-        self._first = first
+        self._frames = frames
         self._heartbeat_seconds = heartbeat_seconds
         self._last_sent = 0.0
 
@@ -75,7 +90,7 @@ class EventStream(Response):
         try:
             await while_connected(receive, self._stream(send))
         finally:
-            await self._events.aclose()
+            await self._frames.aclose()
 
     async def _stream(self, send: Send) -> None:
         clock = asyncio.get_running_loop().time
@@ -84,10 +99,8 @@ class EventStream(Response):
         self._last_sent = clock()
         heart = asyncio.create_task(self._beat(send))
         try:
-            if self._first is not None:
-                await send(_body(frame(*self._first)))
-            async for number, event in self._events:
-                await send(_body(frame(number, event)))
+            async for frames in self._frames:
+                await send(_body(frames))
                 self._last_sent = clock()
         finally:
             heart.cancel()

@@ -121,6 +121,7 @@ def agent_json(agent: AgentRecord) -> AgentJson:
         "provider": agent.provider,
         "model": agent.model,
         "portfolio_id": agent.portfolio_id,
+        "persona_portfolio_id": agent.persona_portfolio_id,
         "top_k": agent.top_k,
         "max_tokens": agent.max_tokens,
         "temperature": agent.temperature,

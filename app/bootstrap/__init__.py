@@ -1,6 +1,7 @@
 """The composition root: Settings → clients → Services. The only room that knows every other."""
 
 from app.bootstrap.engine import connected, open_engine
+from app.bootstrap.indexer import open_indexes, with_indexer
 from app.bootstrap.reencoder import open_reencoder
 from app.bootstrap.sample import seed_sample
 from app.bootstrap.schema import migrate
@@ -14,7 +15,9 @@ __all__ = [
     "connected",
     "migrate",
     "open_engine",
+    "open_indexes",
     "open_reencoder",
     "seed_sample",
+    "with_indexer",
     "with_worker",
 ]

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import structlog
 from pydantic import SecretStr
 
+from app.encoder.rerank_client import RerankerClient
 from app.providers.mistral import MistralConfig
 from app.providers.openai import OpenAIConfig
 from app.providers.registry import ConfiguredProviders
@@ -61,6 +62,16 @@ def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProvi
     providers = ConfiguredProviders(_openai(settings), _mistral(settings), deadlines)
     stack.push_async_callback(providers.aclose)
     return providers
+
+
+def open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankerClient | None:
+    """The reranker, or nothing where none is configured. It is not asked before it is needed."""
+    configured = settings.reranker
+    if configured.url is None:
+        return None
+    client = RerankerClient(configured.url, secret(configured.api_key), configured.timeout_seconds)
+    stack.push_async_callback(client.aclose)
+    return client
 
 
 def _openai(settings: Settings) -> OpenAIConfig | None:

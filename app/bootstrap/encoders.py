@@ -4,66 +4,70 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from app.bootstrap.clients import secret
+from app.chat.ports import Cache
+from app.encoder.awaited import AwaitedEncoder
 from app.encoder.client import EncoderClient
-from app.encoder.standby import StandbyEncoder
+from app.encoder.configured import ConfiguredEncoders
 from app.local_encoder import local_encoder
 from app.settings import ConfigurationError, EncoderSettings, NextEncoderSettings, Settings
+
+MAIN, NEXT = "main", "next"
+VARIABLES = {MAIN: "CITESTREAM_ENCODER", NEXT: "CITESTREAM_NEXT_ENCODER"}
+
+
+async def open_encoders(
+    settings: Settings, cache: Cache, stack: AsyncExitStack
+) -> ConfiguredEncoders:
+    """All that are configured, the preferred one first. One that is away is waited for in the
+    background."""
+    awaited: dict[str, AwaitedEncoder] = {}
+    for role, configured in _configured(settings).items():
+        local = local_encoder(settings) if role == MAIN else None
+        awaited[role] = AwaitedEncoder(_client(role, configured), local)
+        stack.push_async_callback(awaited[role].aclose)
+        await awaited[role].start()
+    return ConfiguredEncoders(awaited, cache)
 
 
 async def connect_main_encoder(settings: Settings, stack: AsyncExitStack) -> EncoderClient:
     """The one that new databases are prepared for. Raises EncoderUnavailable."""
-    return await _connect("CITESTREAM_ENCODER", settings.encoder, stack)
+    return await _connect(MAIN, settings.encoder, stack)
 
 
 async def connect_preferred_encoder(settings: Settings, stack: AsyncExitStack) -> EncoderClient:
     """The one that portfolios are to have. Raises EncoderUnavailable."""
-    return await _connect(*_configured(settings)[0], stack)
+    role, configured = next(iter(_configured(settings).items()))
+    return await _connect(role, configured, stack)
 
 
-async def open_encoders(settings: Settings, stack: AsyncExitStack) -> list[StandbyEncoder]:
-    """All that are configured, the preferred one first."""
-    return [await _standby(settings, *each, stack) for each in _configured(settings)]
-
-
-def _configured(
-    settings: Settings,
-) -> list[tuple[str, EncoderSettings | NextEncoderSettings]]:
-    """With the variables that configure them. The next one first: it serves new portfolios as
-    soon as the database is prepared for it, which is when the change to it begins."""
-    upcoming = settings.next_encoder
-    chosen = [] if upcoming is None else [("CITESTREAM_NEXT_ENCODER", upcoming)]
-    return [*chosen, ("CITESTREAM_ENCODER", settings.encoder)]
+def _configured(settings: Settings) -> dict[str, EncoderSettings | NextEncoderSettings]:
+    """By their roles. The next one first: it serves new portfolios as soon as the database is
+    prepared for it, which is when the change to it begins."""
+    if settings.next_encoder is None:
+        return {MAIN: settings.encoder}
+    return {NEXT: settings.next_encoder, MAIN: settings.encoder}
 
 
 async def _connect(
-    variable: str, encoder: EncoderSettings | NextEncoderSettings, stack: AsyncExitStack
+    role: str, configured: EncoderSettings | NextEncoderSettings, stack: AsyncExitStack
 ) -> EncoderClient:
-    if encoder.url is None:
-        raise ConfigurationError(
-            f"Set {variable}__URL to the encoder's address; `citestream encoder` starts one."
-        )
-    client = await EncoderClient.connect(
-        encoder.url,
-        api_key=secret(encoder.api_key) or None,
-        model=encoder.model and _served_name(encoder.model),
-        timeout_seconds=encoder.timeout_seconds,
-    )
+    client = _client(role, configured)
     stack.push_async_callback(client.aclose)
+    await client.introduce()
     return client
 
 
-async def _standby(
-    settings: Settings,
-    variable: str,
-    encoder: EncoderSettings | NextEncoderSettings,
-    stack: AsyncExitStack,
-) -> StandbyEncoder:
-    """The encoder, with a local one for the time it is away where that is the same model."""
-    client = await _connect(variable, encoder, stack)
-    local = local_encoder(settings) if encoder is settings.encoder else None
-    standby = StandbyEncoder(client, local)
-    stack.push_async_callback(standby.aclose)
-    return standby
+def _client(role: str, configured: EncoderSettings | NextEncoderSettings) -> EncoderClient:
+    if configured.url is None:
+        raise ConfigurationError(
+            f"Set {VARIABLES[role]}__URL to the encoder's address; `citestream encoder` starts one."
+        )
+    return EncoderClient(
+        configured.url,
+        api_key=secret(configured.api_key) or None,
+        model=configured.model and _served_name(configured.model),
+        timeout_seconds=configured.timeout_seconds,
+    )
 
 
 def _served_name(model: str) -> str:

@@ -8,41 +8,63 @@ from app.chat.encoders import EncodersByName
 from app.chat.ids import uuid7
 from app.chat.pipeline import Pipeline, Policy
 from app.chat.ports import Cache, Providers, Retriever
-from app.retrieval.ports import Source
+from app.retrieval.ports import Reranker, Source
+from app.retrieval.rerank import RERANKER
 from app.retrieval.retriever import HybridRetriever
+from app.retrieval.sources import DOMAIN, GRAPH, KNOWN_SOURCES, PERSONA
+from app.retrieval.sources.domain import DomainSource
+from app.retrieval.sources.graph import GraphSource
 from app.retrieval.sources.keyword import KeywordSource
+from app.retrieval.sources.persona import PersonaSource
 from app.retrieval.sources.vector import VectorSource
 from app.settings import Settings
 from app.stores.conversations import PgConversations
 from app.stores.database import Database
+from app.stores.graph import PgGraph
 from app.stores.keywords import PgKeywords
+from app.stores.pairs import PgPairs
 from app.stores.passages import PgPassages
 
 
 def build_retriever(
-    settings: Settings, database: Database, encoders: EncodersByName
+    settings: Settings,
+    database: Database,
+    encoders: EncodersByName,
+    reranker: Reranker | None = None,
 ) -> HybridRetriever:
-    """Every source that is switched on, side by side."""
+    """Every source that is switched on, side by side, and the reranker where there is one."""
     return HybridRetriever(
         _sources(settings, database, encoders),
         deadline_seconds=settings.retrieval.source_deadline_seconds,
-        encoder_languages=frozenset({"en"}),
+        deadlines={
+            GRAPH: settings.retrieval.graph_deadline_seconds,
+            PERSONA: settings.retrieval.persona_deadline_seconds,
+            DOMAIN: settings.retrieval.domain_deadline_seconds,
+            RERANKER: settings.reranker.timeout_seconds,
+        },
+        encoders=encoders,
+        reranker=reranker,
+        reranked=settings.reranker.top_n,
         clock=time.perf_counter,
     )
 
 
 def _sources(settings: Settings, database: Database, encoders: EncodersByName) -> list[Source]:
+    """Those that are switched on."""
     passages = PgPassages(
         database,
         exact_below_chunks=settings.retrieval.exact_below_chunks,
         ef_search=settings.retrieval.hnsw_ef_search,
     )
-    sources: list[Source] = []
-    if settings.features.vector:
-        sources.append(VectorSource(passages, encoders))
-    if settings.features.keyword:
-        sources.append(KeywordSource(PgKeywords(database)))
-    return sources
+    vector = VectorSource(passages, encoders)
+    built: list[Source] = [
+        vector,
+        KeywordSource(PgKeywords(database)),
+        GraphSource(PgGraph(database)),
+        PersonaSource(vector),
+        DomainSource(PgPairs(database), encoders),
+    ]
+    return [source for source in built if getattr(settings.features, source.name)]
 
 
 async def build_pipeline(
@@ -68,7 +90,13 @@ def _policy(settings: Settings, installation: str) -> Policy:
         answer_ttl_seconds=settings.cache.answer_ttl_seconds,
         passages_ttl_seconds=settings.cache.passages_ttl_seconds,
         history_tokens=settings.history_tokens,
-        sources=[name for name in ("vector", "keyword") if getattr(settings.features, name)],
+        sources=_switches(settings),
         addresses={"openai": settings.openai_base_url, "mistral": settings.mistral_server_url},
         installation=installation,
     )
+
+
+def _switches(settings: Settings) -> list[str]:
+    """What was asked for an answer: one of other sources, or in another order, is another."""
+    names = [name for name in KNOWN_SOURCES if getattr(settings.features, name, False)]
+    return [*names, RERANKER] if settings.reranker.url else names

@@ -6,16 +6,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from app.api.services import Services
-from app.bootstrap.clients import open_cache, open_database, open_providers
+from app.api.sse import frame
+from app.bootstrap.clients import open_cache, open_database, open_providers, open_reranker
 from app.bootstrap.encoders import open_encoders
 from app.bootstrap.pipeline import build_pipeline, build_retriever
 from app.bootstrap.readiness import Readiness
-from app.chat.encoders import EncodersByName
 from app.chat.engine import Engine
 from app.chat.language import detect_language
 from app.chat.runs import Runs
-from app.encoder.caching import CachingEncoder
-from app.encoder.standby import StandbyEncoder
+from app.encoder.configured import ConfiguredEncoders
 from app.ingest.ingestor import Ingestor
 from app.providers.registry import ConfiguredProviders
 from app.retrieval.retriever import HybridRetriever
@@ -36,8 +35,7 @@ class Clients:
 
     database: Database
     cache: RedisCache | NoCache
-    standbys: list[StandbyEncoder]
-    encoders: EncodersByName
+    encoders: ConfiguredEncoders
     providers: ConfiguredProviders
     credentials: PgCredentials
 
@@ -47,7 +45,8 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
     """Connect to everything and wire it together; closes it all, once, in reverse order."""
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, stack)
-        retriever = build_retriever(settings, clients.database, clients.encoders)
+        reranker = open_reranker(settings, stack)
+        retriever = build_retriever(settings, clients.database, clients.encoders, reranker)
         engine = await _engine(settings, clients, retriever)
         stack.push_async_callback(engine.close)
         yield _services(settings, clients, retriever, engine)
@@ -67,12 +66,10 @@ async def with_worker(services: Services) -> AsyncIterator[Services]:
 async def _open_clients(settings: Settings, stack: AsyncExitStack) -> Clients:
     database = await open_database(settings, stack)
     cache = open_cache(settings, stack)
-    standbys = await open_encoders(settings, stack)
     return Clients(
         database=database,
         cache=cache,
-        standbys=standbys,
-        encoders={each.name: CachingEncoder(each, cache) for each in standbys},
+        encoders=await open_encoders(settings, cache, stack),
         providers=open_providers(settings, stack),
         credentials=PgCredentials(database),
     )
@@ -81,7 +78,7 @@ async def _open_clients(settings: Settings, stack: AsyncExitStack) -> Clients:
 async def _engine(settings: Settings, clients: Clients, retriever: HybridRetriever) -> Engine:
     database, cache, providers = clients.database, clients.cache, clients.providers
     pipeline = await build_pipeline(settings, database, retriever, cache, providers)
-    return Engine(pipeline, Runs(), clients.credentials.default_scope)
+    return Engine(pipeline, Runs(), clients.credentials.default_scope, frame)
 
 
 def _services(
@@ -91,7 +88,7 @@ def _services(
     return Services(
         engine=engine,
         agents=PgAgents(database),
-        portfolios=PgPortfolios(database, list(clients.encoders)),
+        portfolios=PgPortfolios(database, clients.encoders),
         history=PgHistory(database),
         documents=PgDocuments(database),
         ingestor=_ingestor(settings, clients),
@@ -100,11 +97,12 @@ def _services(
         cache=cache,
         credentials=clients.credentials,
         providers=clients.providers,
+        encoders=clients.encoders,
         anonymous_owner=settings.loopback_only,
         streaming=settings.features.streaming,
         max_request_bytes=settings.ingest.max_request_bytes,
         max_top_k=settings.retrieval.max_top_k,
-        readiness=Readiness(database, clients.standbys, cache),
+        readiness=Readiness(database, clients.encoders.awaited, cache),
     )
 
 

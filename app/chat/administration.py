@@ -34,6 +34,7 @@ class AgentRecord:
     provider: str
     model: str | None
     portfolio_id: int | None
+    persona_portfolio_id: int | None
     top_k: int
     max_tokens: int
     temperature: float
@@ -81,7 +82,7 @@ class MessageRecord:
 class Agents(Protocol):
     async def create(self, scope: Scope, values: Mapping[str, Any]) -> AgentRecord:
         """`values` are AgentRecord's settable fields; Conflict when the name is taken, NotFound
-        when `portfolio_id` is not this tenant's."""
+        when one of its portfolios is not this tenant's."""
         ...
 
     async def list(self, scope: Scope, limit: int, after: str | None) -> Page[AgentRecord]: ...

@@ -14,7 +14,11 @@ class EncoderNotConfigured(EncoderUnavailable):
 
 
 def encoder_named(encoders: EncodersByName, name: str) -> Encoder:
-    """The encoder; EncoderNotConfigured where the process does not have it."""
-    if name not in encoders:
-        raise EncoderNotConfigured(f"This server is not configured with the encoder {name}.")
-    return encoders[name]
+    """The encoder; EncoderNotConfigured where the process does not have it, EncoderUnavailable
+    while it has one that may be it and has not answered yet."""
+    try:
+        return encoders[name]
+    except KeyError:
+        raise EncoderNotConfigured(
+            f"This server is not configured with the encoder {name}."
+        ) from None

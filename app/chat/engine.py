@@ -12,7 +12,7 @@ from app.chat.events import Answer, Event, Failed
 from app.chat.model import CacheMode, Question, Scope
 from app.chat.pipeline import Pipeline
 from app.chat.plan import Draft
-from app.chat.runs import Run, Runs
+from app.chat.runs import Encode, Run, Runs
 from app.errors import AppError, Interrupted, InvalidInput
 
 log = structlog.get_logger(__name__)
@@ -29,11 +29,17 @@ class Engine:
     """
 
     def __init__(
-        self, pipeline: Pipeline, runs: Runs, default_scope: Callable[[], Awaitable[Scope]]
+        self,
+        pipeline: Pipeline,
+        runs: Runs,
+        default_scope: Callable[[], Awaitable[Scope]],
+        encode: Encode,
     ) -> None:
+        """`encode` makes the bytes that a run's readers over HTTP get."""
         self.runs = runs
         self._pipeline = pipeline
         self._default_scope = default_scope
+        self._encode = encode
 
     async def start(self, scope: Scope, question: Question, *, grace_seconds: float = 0.0) -> Run:
         """Check and load the question, then produce its answer in a task of its own.
@@ -42,7 +48,7 @@ class Engine:
         more is cancelled after `grace_seconds`; what there is of the answer is kept.
         """
         draft = await self._pipeline.prepare(scope, question)
-        run = Run(draft.plan.ids.run, scope, grace_seconds)
+        run = Run(draft.plan.ids.run, scope, grace_seconds, self._encode)
         self.runs.add(run)
         run.started_by(asyncio.create_task(self._drive(run, draft), name=f"run {run.id}"))
         return run

@@ -34,7 +34,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A configured bot. `provider` "auto" means whatever the operator's environment offers."""
+    """A configured bot. `provider` "auto" means whatever the operator's environment offers.
+
+    `persona_portfolio_id` holds its own voice: who it is, how it speaks.
+    """
 
     id: int
     name: str
@@ -47,6 +50,7 @@ class Agent:
     temperature: float
     version: int
     cache_epoch: int = 0
+    persona_portfolio_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

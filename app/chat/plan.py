@@ -24,6 +24,9 @@ from app.chat.ports import Loaded, Provider, RetrievalRequest, Turn
 from app.chat.prompt import estimate_tokens
 from app.chat.timing import Stopwatch
 
+# The source that needs no portfolio of the agent's.
+PERSONA = "persona"
+
 
 @dataclass(frozen=True, slots=True)
 class Ids:
@@ -68,16 +71,23 @@ class Plan:
 
     def retrieval_request(self) -> RetrievalRequest | None:
         """What to retrieve; None where the question needs no documents or there are none."""
-        if self.portfolio is None or self.top_k == 0:
+        persona, voice_only = self.loaded.persona, None
+        portfolio = self.portfolio
+        if portfolio is None and PERSONA in self.switches:
+            portfolio, voice_only = persona, [PERSONA]
+        if portfolio is None or self.top_k == 0:
             return None
         return RetrievalRequest(
             query=self.question.message,
-            portfolio_id=self.portfolio.id,
+            portfolio_id=portfolio.id,
             top_k=self.top_k,
             language=self.language,
             complexity=self.complexity,
             filters=self.question.filters,
-            encoder=self.portfolio.encoder,
+            sources=voice_only,
+            encoder=portfolio.encoder,
+            persona_id=persona.id if persona else None,
+            persona_encoder=persona.encoder if persona else None,
         )
 
     def keys(self) -> tuple[str, str]:
@@ -93,11 +103,10 @@ class Plan:
         return answer_key(answer), passages_key(retrieval)
 
     def _retrieval_parts(self) -> Mapping[str, Any]:
-        portfolio = self.portfolio
         return {
             "tenant": (self.installation, self.scope.tenant_id, self.loaded.tenant_epoch),
-            "portfolio": portfolio and (portfolio.id, portfolio.version, portfolio.cache_epoch),
-            "encoder": portfolio and portfolio.encoder,
+            "portfolio": _state(self.portfolio),
+            "persona": _state(self.loaded.persona),
             "switches": list(self.switches),
             "language": self.language,
             "complexity": self.complexity,
@@ -109,8 +118,16 @@ class Plan:
     def tags(self) -> list[str]:
         """What cached entries of this question belong to, for early invalidation."""
         tenant = self.scope.tenant_id
+        portfolios = {each.id for each in (self.portfolio, self.loaded.persona) if each}
         tags = [f"tenant:{tenant}", f"agent:{tenant}:{self.agent.id}"]
-        return tags + ([f"portfolio:{tenant}:{self.portfolio.id}"] if self.portfolio else [])
+        return tags + [f"portfolio:{tenant}:{each}" for each in sorted(portfolios)]
+
+
+def _state(portfolio: Portfolio | None) -> Any:
+    """What tells the contents of a portfolio apart from every other state of it."""
+    if portfolio is None:
+        return None
+    return (portfolio.id, portfolio.version, portfolio.cache_epoch, portfolio.encoder)
 
 
 @dataclass(slots=True)

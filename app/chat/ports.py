@@ -1,6 +1,6 @@
 """What the core asks of the outside. Adapters live in stores, providers, encoder, retrieval."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -23,13 +23,15 @@ from app.chat.model import (
 class Loaded:
     """Everything a question needs to know from Postgres, read in one round trip.
 
-    `history` is oldest first. `tenant_epoch` rises when the tenant's caches are invalidated.
+    `persona` is the portfolio that the agent speaks from. `history` is oldest first.
+    `tenant_epoch` rises when the tenant's caches are invalidated.
     """
 
     agent: Agent
     portfolio: Portfolio | None
     history: Sequence[ChatMessage]
     tenant_epoch: int = 0
+    persona: Portfolio | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class Conversations(Protocol):
 @dataclass(frozen=True, slots=True)
 class RetrievalRequest:
     """What to look for, in one portfolio. `sources` None means all that are switched on;
-    `encoder` is the portfolio's, None where the caller does not know it."""
+    `encoder` is the portfolio's, None where the caller does not know it. `persona_id` is the
+    portfolio of the agent's own voice, with its encoder."""
 
     query: str
     portfolio_id: int
@@ -84,6 +87,8 @@ class RetrievalRequest:
     filters: Mapping[str, Any] = field(default_factory=dict)
     sources: Sequence[str] | None = None
     encoder: str | None = None
+    persona_id: int | None = None
+    persona_encoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,9 @@ class Retriever(Protocol):
 class Encoder(Protocol):
     """Turns text into vectors of `dimension`, normalised to length 1.
 
-    `name` identifies model and revision; vectors of two names never meet.
-    Raises EncoderUnavailable.
+    `name` identifies model and revision; vectors of two names never meet. `languages` are the
+    codes of those that it was trained for, "*" for many or where nobody says.
+    Raises EncoderUnavailable, and TextNotEncodable where a text alone is the reason.
     """
 
     @property
@@ -113,6 +119,9 @@ class Encoder(Protocol):
 
     @property
     def dimension(self) -> int: ...
+
+    @property
+    def languages(self) -> Collection[str]: ...
 
     async def embed_query(self, text: str) -> Vector: ...
 

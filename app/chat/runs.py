@@ -6,27 +6,35 @@ run is cancelled after its grace.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from uuid import UUID
 
 from app.chat.events import Answer, Done, Event, Failed, Token
 from app.chat.model import Scope
-from app.errors import AppError, NotFound, Unavailable
+from app.errors import AppError, InvalidInput, NotFound, Unavailable
 
 # Finished runs kept for readers that come back; the stored message answers after that.
 KEPT_FINISHED_RUNS = 256
+# Frames handed to a reader at a time: one that lags gets what it missed in few pieces, each small
+# enough that the connection's own limits hold.
+FRAMES_AT_ONCE = 64
+
+Encode = Callable[[int, Event], bytes]
 
 
 class Run:
     """One answer in the making. Event ids count from 1; the log ends with one terminal event."""
 
-    def __init__(self, run_id: UUID, scope: Scope, grace_seconds: float) -> None:
+    def __init__(self, run_id: UUID, scope: Scope, grace_seconds: float, encode: Encode) -> None:
+        """`encode` makes an event's bytes from its number and itself, once for all readers."""
         self.id = run_id
         self.scope = scope
         self.error: AppError | None = None
         self._grace = grace_seconds
+        self._encode = encode
         self._events: list[Event] = []
+        self._frames: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._readers = 0
         self._task: asyncio.Task[None] | None = None
@@ -37,6 +45,13 @@ class Run:
     def finished(self) -> bool:
         return bool(self._events) and isinstance(self._events[-1], Done | Failed)
 
+    def follows(self, after: int) -> bool:
+        """Whether an event follows the one of this number, now or later. Raises InvalidInput for
+        a number that the run has not come to."""
+        if after > len(self._events) and not self.finished:
+            raise InvalidInput(f"This run has no event {after} yet.")
+        return after < len(self._events) or not self.finished
+
     def started_by(self, task: asyncio.Task[None]) -> None:
         """Name the task that produces the events, the one that `cancel` stops."""
         self._task = task
@@ -44,6 +59,7 @@ class Run:
     def append(self, event: Event) -> None:
         """Add the next event and wake every reader."""
         self._events.append(event)
+        self._frames.append(self._encode(len(self._events), event))
         if self.finished:
             self._end_grace()  # its timer would keep a forgotten run in memory
         waiters, self._waiters = self._waiters, []
@@ -56,21 +72,40 @@ class Run:
 
         Closing the generator is leaving.
         """
-        self._enter()
+        self.enter()
         try:
             position = after
-            while True:
+            while await self.grown(position):
                 while position < len(self._events):
                     event = self._events[position]
                     position += 1
                     yield position, event
-                if self.finished:
-                    return
-                waiter = asyncio.get_running_loop().create_future()
-                self._waiters.append(waiter)
-                await waiter
         finally:
-            self._leave()
+            self.leave()
+
+    def frames(self, after: int = 0) -> "Frames":
+        """A reader of the same as bytes, present from now on until it is closed."""
+        return Frames(self, after)
+
+    def frames_behind(self, position: int) -> Sequence[bytes]:
+        """The next few frames behind this many events; none where there are none yet."""
+        return self._frames[position : position + FRAMES_AT_ONCE]
+
+    async def opening(self) -> None:
+        """Wait for the first event; raises the run's error where that is all there is."""
+        await self.grown(0)
+        if self.error is not None and len(self._events) == 1:
+            raise self.error
+
+    async def grown(self, position: int) -> bool:
+        """Wait until there is more than `position` events; False where there never will be."""
+        while position >= len(self._events):
+            if self.finished:
+                return False
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        return True
 
     async def answer(self) -> Answer:
         """Follow to the end and fold the events; raises the run's error if it failed."""
@@ -106,7 +141,8 @@ class Run:
             self.settle()
             self._task.cancel()
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
+        """A reader has come."""
         self._readers += 1
         self._end_grace()
 
@@ -115,10 +151,37 @@ class Run:
             self._leaving.cancel()
             self._leaving = None
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """A reader has gone; without any the run is cancelled after its grace."""
         self._readers -= 1
         if self._readers == 0 and not self.finished:
             self._leaving = asyncio.get_running_loop().call_later(self._grace, self.cancel)
+
+
+class Frames:
+    """An async iterator over a run's frames, as many at a time as there are: a reader that lags
+    gets several at once. Closing it is leaving."""
+
+    def __init__(self, run: Run, after: int) -> None:
+        self._run = run
+        self._position = after
+        self._present = True
+        run.enter()
+
+    def __aiter__(self) -> "Frames":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not await self._run.grown(self._position):
+            raise StopAsyncIteration
+        ready = self._run.frames_behind(self._position)
+        self._position += len(ready)
+        return ready[0] if len(ready) == 1 else b"".join(ready)
+
+    async def aclose(self) -> None:
+        if self._present:
+            self._present = False
+            self._run.leave()
 
 
 class Runs:

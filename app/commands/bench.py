@@ -11,6 +11,7 @@ import orjson
 
 from app.bench.encoder import bench_encoder
 from app.bench.figures import Figure
+from app.bench.retrieval import ROUNDS, bench_retrieval
 
 
 async def run_encoder_bench(rounds: int, output: Path | None, say: Callable[[str], None]) -> bool:
@@ -21,7 +22,20 @@ async def run_encoder_bench(rounds: int, output: Path | None, say: Callable[[str
     for figure in figures:
         say(figure.line())
     if output is not None:
-        await asyncio.to_thread(output.write_bytes, _results(rounds, figures))
+        await asyncio.to_thread(output.write_bytes, _results("encoder", rounds, figures))
+    return all(figure.reached is not False for figure in figures)
+
+
+async def run_retrieval_bench(chunks: int, output: Path | None, say: Callable[[str], None]) -> bool:
+    """As `run_encoder_bench`, on a Postgres of its own with so many chunks."""
+    with tempfile.TemporaryDirectory(prefix="citestream-bench-") as folder:
+        await asyncio.to_thread(Path(folder).chmod, 0o711)  # for the system user of root's Postgres
+        figures = await bench_retrieval(chunks, Path(folder) / "data", say)
+    say(f"\nmedian of {ROUNDS} rounds (least to most), {_machine()}")
+    for figure in figures:
+        say(figure.line())
+    if output is not None:
+        await asyncio.to_thread(output.write_bytes, _results("retrieval", ROUNDS, figures))
     return all(figure.reached is not False for figure in figures)
 
 
@@ -29,9 +43,9 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
-def _results(rounds: int, figures: list[Figure]) -> bytes:
+def _results(bench: str, rounds: int, figures: list[Figure]) -> bytes:
     fields = {
-        "bench": "encoder",
+        "bench": bench,
         "machine": _machine(),
         "rounds": rounds,
         "figures": [figure.fields() for figure in figures],

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from app.api.services import Services
-from app.bootstrap import Settings, build_services, migrate, seed_sample, with_worker
+from app.bootstrap import (
+    Settings,
+    build_services,
+    migrate,
+    seed_sample,
+    with_indexer,
+    with_worker,
+)
 from app.main import create_app
 from app.serving import Server, make_server
 
@@ -30,6 +37,7 @@ async def serve_until_stopped(
         services = await stack.enter_async_context(build_services(settings))
         if embedded:
             await seed_sample(services, say)
+        await stack.enter_async_context(with_indexer(settings))
         server = make_server(
             create_app(lambda: with_worker(services)),
             end_runs=services.engine.close,

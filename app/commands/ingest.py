@@ -40,7 +40,7 @@ async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
             build_services(live) as services,
         ):
             scope = await services.credentials.default_scope()
-            portfolio_id = await _portfolio(services, scope, portfolio)
+            portfolio_id = await portfolio_named(services, scope, portfolio)
             bar.update(task, description="Indexing")
             outcome: Counter[str] = Counter()
             for at in range(0, len(files), BATCH):
@@ -59,7 +59,8 @@ async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
     return outcome["failed"]
 
 
-async def _portfolio(services: Services, scope: Scope, name: str) -> int:
+async def portfolio_named(services: Services, scope: Scope, name: str) -> int:
+    """The id of the portfolio of this name; made when new."""
     after = None
     while True:
         page = await services.portfolios.list(scope, 200, after)

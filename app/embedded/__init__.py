@@ -18,7 +18,7 @@ from types import FrameType
 
 import asyncpg
 
-from app.embedded.encoder import Encoder
+from app.embedded.encoder import Encoder, own_socket
 from app.embedded.home import lock, open_home
 from app.embedded.ownership import DataFolder, Servers
 from app.embedded.postgres import APP, OWNER, Postgres, url
@@ -77,9 +77,10 @@ class _Run:
                 # The encoder first: its model takes longer to load than all the rest.
                 own = None
                 if encoder is not None and (joined is None or joined.encoder_url is None):
-                    own = Encoder(self._folder.path, self._folder.logs, encoder)
+                    log = self._folder.logs / "encoder.log"
+                    own = Encoder(own_socket(self._folder.path), log, encoder)
                     self._started.append(own)
-                    group.create_task(own.start())
+                    group.create_task(own.start(on_progress))
                     await asyncio.sleep(0)  # lets it begin
                 servers = joined or await self._start_stores(group, on_progress)
                 if own:

@@ -93,7 +93,12 @@ def socket_folder(preferred: Path, home: Home) -> Path:
         folder = home.make_folder(preferred)
         folder.chmod(0o700)
         return folder
-    name = f"citestream-{sha256(os.fsencode(preferred)).hexdigest()[:16]}"
+    return temporary_folder(f"citestream-{sha256(os.fsencode(preferred)).hexdigest()[:16]}", home)
+
+
+def temporary_folder(name: str, home: Home) -> Path:
+    """A folder of this name in the temp directory that only the account can enter, made unless it
+    exists; EmbeddedError where it is somebody else's. Its path is short enough for sockets."""
     temporary = Path(tempfile.gettempdir())
     if not home.can("-x", temporary) or len(os.fsencode(temporary / name)) > SOCKET_FOLDER_BYTES:
         temporary = Path("/tmp")  # noqa: S108 (the folder in it is private and checked below)

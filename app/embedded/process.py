@@ -45,6 +45,7 @@ class Child:
 
     It has a session of its own, so that Ctrl-C in the terminal reaches us alone and we stop the
     servers in order. `stop` is synchronous on purpose: nothing can cancel it half-way.
+    `keep_open` are descriptors that it holds as we do, such as that of a lock.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Child:
         account: Account | None = None,
         environment: dict[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
+        keep_open: Sequence[int] = (),
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
@@ -72,6 +74,7 @@ class Child:
                     cwd="/" if account else None,
                     env=environment,
                     umask=0o077,
+                    pass_fds=keep_open,
                     start_new_session=True,
                     **(account.arguments if account else {}),
                 )

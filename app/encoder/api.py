@@ -1,10 +1,11 @@
-"""The encoder's HTTP surface: OpenAI's embeddings, health, metrics and what is loaded.
+"""The encoder's HTTP surface: OpenAI's embeddings, reranking, health, metrics, what is loaded.
 
 Starlette without FastAPI: there is one route of weight, and half a second of start to save.
 """
 
 import asyncio
 from dataclasses import asdict
+from typing import TypeVar
 
 import orjson
 from starlette.applications import Starlette
@@ -15,18 +16,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.encoder import wire
-from app.encoder.backend import EncodingFailed, ModelInfo
-from app.encoder.batcher import Batcher, NotReady, Overloaded
+from app.encoder import rerank_wire, wire
+from app.encoder.backend import EncodingFailed, ModelFailed, ModelInfo
+from app.encoder.batcher import Batcher, NotReady, Overloaded, Result
 from app.encoder.metrics import CONTENT_TYPE, EncoderMetrics
+from app.encoder.rerank import PairTooLong, RerankerInfo, RerankFailed
+from app.encoder.rerank_queue import RerankQueue
 
 MAX_BODY_BYTES = 16 * 1024 * 1024  # 2,048 texts of 8,000 characters
 LOADING_SECONDS = 1  # a start takes four, and asking costs nothing
 CLIENT_GONE = 499  # nginx's number; nobody reads it
+# The largest body in this time is 300 kB/s; who sends more slowly than that sends nothing.
+BODY_SECONDS = 60.0
+# Vectors that are written without a pause: as numbers, 2,048 of them would hold the event loop,
+# and with it all others, for 50 ms of the processor's time. In parts it is 12 ms, to join them.
+PART = 32
+
+T = TypeVar("T")
 
 
-def create_encoder_app(batcher: Batcher) -> Starlette:
-    """The ASGI application around a batcher, which may still be loading."""
+def create_encoder_app(batcher: Batcher, reranker: RerankQueue | None = None) -> Starlette:
+    """The ASGI application around a batcher and, where there is one, a reranker; both may still be
+    loading."""
 
     async def embeddings(request: Request) -> Response:
         info = _loaded(batcher)
@@ -35,21 +46,14 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
             return _error(
                 404, f"This server hosts {info.model}, no other model.", "model_not_found", "model"
             )
-        future = batcher.submit(parsed.texts, parsed.input_type)
-        gone = asyncio.create_task(_disconnected(request))
-        gone.add_done_callback(lambda _: future.cancel())
-        try:
-            result = await future
-        except asyncio.CancelledError:
-            if not gone.done():  # this task itself was cancelled: the server stops
-                future.cancel()
-                raise
-            return Response(status_code=CLIENT_GONE)
-        finally:
-            gone.cancel()
-        return _json(
-            wire.render(parsed, result.vectors, result.tokens, result.truncated, info.model)
-        )
+        result = await _unless_gone(request, batcher.submit(parsed.texts, parsed.input_type))
+        return _json(await _render(parsed, result, info.model))
+
+    async def rerank(request: Request) -> Response:
+        queue = _started(reranker)
+        parsed = rerank_wire.parse(await _body(request))
+        scores = queue.submit(parsed.query, parsed.texts, parsed.truncate)
+        return _json(rerank_wire.render(parsed, await _unless_gone(request, scores)))
 
     async def models(request: Request) -> Response:
         info = _loaded(batcher)
@@ -61,11 +65,14 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
 
     async def health(request: Request) -> Response:
         _loaded(batcher)
+        if reranker:
+            _started(reranker)
         return _json(b'{"status":"ok"}')
 
     async def info(request: Request) -> Response:
         loaded = _loaded(batcher)
-        return _json(orjson.dumps(asdict(loaded) | {"id": loaded.id}))
+        ranks = _described(reranker.info) if reranker and reranker.info else None
+        return _json(orjson.dumps(_described(loaded) | {"reranker": ranks}))
 
     routes = [
         Route("/v1/embeddings", embeddings, methods=["POST"]),
@@ -74,6 +81,8 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
         Route("/info", info),
         Route("/metrics", metrics),
     ]
+    if reranker:
+        routes.append(Route("/rerank", rerank, methods=["POST"]))
     paths = frozenset(route.path for route in routes)
     return Starlette(
         routes=routes,
@@ -83,6 +92,8 @@ def create_encoder_app(batcher: Batcher) -> Starlette:
             NotReady: _not_ready,
             Overloaded: _overloaded,
             EncodingFailed: _encoding_failed,
+            RerankFailed: _rerank_failed,
+            PairTooLong: _pair_too_long,
             ClientDisconnect: _client_gone,
             HTTPException: _http_error,
         },
@@ -115,15 +126,61 @@ def _loaded(batcher: Batcher) -> ModelInfo:
     return batcher.info
 
 
+def _started(reranker: RerankQueue | None) -> RerankQueue:
+    if reranker is None or reranker.info is None:
+        raise NotReady
+    return reranker
+
+
+def _described(info: ModelInfo | RerankerInfo) -> dict[str, object]:
+    return asdict(info) | {"id": info.id}
+
+
+async def _unless_gone(request: Request, future: "asyncio.Future[T]") -> T:
+    """The result; ClientDisconnect, and the future cancelled, when nobody waits for it any more."""
+    gone = asyncio.create_task(_disconnected(request))
+    gone.add_done_callback(lambda _: future.cancel())
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if not gone.done():  # this task itself was cancelled: the server stops
+            future.cancel()
+            raise
+        raise ClientDisconnect from None
+    finally:
+        gone.cancel()
+
+
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise wire.BadRequest(
-                f"The body is larger than {MAX_BODY_BYTES} bytes; send fewer texts.", status=413
-            )
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    raise wire.BadRequest(
+                        f"The body is larger than {MAX_BODY_BYTES} bytes; send fewer texts.",
+                        status=413,
+                    )
+    except TimeoutError:
+        raise wire.BadRequest(
+            f"The body did not arrive within {BODY_SECONDS:g} s.", status=408, close=True
+        ) from None
+    if not body and "upgrade" in request.headers:
+        # The parser takes what follows for the other protocol.
+        raise wire.BadRequest(
+            "This is HTTP/1.1 only; send the request without an Upgrade header.", close=True
+        )
     return bytes(body)
+
+
+async def _render(parsed: wire.EmbeddingRequest, result: Result, model: str) -> bytes:
+    items: list[orjson.Fragment] = []
+    for start in range(0, len(result.vectors), PART):
+        if start:
+            await asyncio.sleep(0)
+        items += wire.render_items(parsed, result.vectors[start : start + PART], start)
+    return wire.render(items, result.tokens, result.truncated, model)
 
 
 async def _disconnected(request: Request) -> None:
@@ -152,7 +209,8 @@ def _error(
 
 async def _bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, wire.BadRequest)  # noqa: S101 — registered for this class
-    return _error(error.status, error.message, "invalid_input", error.param)
+    headers = {"Connection": "close"} if error.close else None
+    return _error(error.status, error.message, "invalid_input", error.param, headers)
 
 
 async def _not_ready(request: Request, error: Exception) -> Response:
@@ -169,7 +227,24 @@ async def _overloaded(request: Request, error: Exception) -> Response:
 async def _encoding_failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, EncodingFailed)  # noqa: S101 — registered for this class
     message = f"The model gave no usable vector for input {error.index}; see its log."
-    return _error(500, message, "encoding_failed", f"input[{error.index}]")
+    code = "model_failed" if isinstance(error, ModelFailed) else "encoding_failed"
+    return _error(500, message, code, f"input[{error.index}]")
+
+
+async def _rerank_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RerankFailed)  # noqa: S101 — registered for this class
+    message = "The reranker gave no usable scores; see its log."
+    param = None if error.index is None else f"texts[{error.index}]"
+    return _error(500, message, "reranking_failed", param)
+
+
+async def _pair_too_long(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PairTooLong)  # noqa: S101 — registered for this class
+    message = (
+        f"The query and this text have more than the {error.max_tokens} tokens that the reranker "
+        "reads; send truncate: true to have the text cut."
+    )
+    return _error(413, message, "too_long", f"texts[{error.index}]")
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic  # the event loop's own clock counts whole milliseconds only
 from typing import TypeAlias
 
-from app.encoder.backend import Backend, Encoded, EncodingFailed, InputType, ModelInfo
+from app.encoder.backend import Backend, Encoded, EncodingFailed, InputType, ModelFailed, ModelInfo
 from app.encoder.batching import Item, Job, Limits, Waiting
 from app.encoder.metrics import EncoderMetrics
 from app.encoder.pace import Pace
@@ -89,7 +89,7 @@ class Batcher:
     def submit(self, texts: Sequence[str], input_type: InputType) -> Caller:
         """Queue the texts; cancelling the future takes them out again.
 
-        The future raises EncodingFailed or NotReady. Raises NotReady and Overloaded.
+        The future raises EncodingFailed (ModelFailed where it may not be the text) or NotReady. Raises NotReady and Overloaded.
         """
         waiting = self._waiting
         if waiting is None:
@@ -176,7 +176,8 @@ class Batcher:
     def _give_up(self, item: Item, error: Exception) -> None:
         logger.error("A text could not be encoded.", exc_info=error)
         self.metrics.failed(item.job.input_type)
-        self._fail([item.job], EncodingFailed(str(error), item.index))
+        kind = EncodingFailed if isinstance(error, EncodingFailed) else ModelFailed
+        self._fail([item.job], kind(str(error), item.index))
         if self._waiting is not None:  # at once: the next batch is taken before callbacks run
             self._waiting.remove(item.job)
 

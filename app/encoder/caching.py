@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -54,6 +54,10 @@ class CachingEncoder:
     @property
     def dimension(self) -> int:
         return self._encoder.dimension
+
+    @property
+    def languages(self) -> Collection[str]:
+        return self._encoder.languages
 
     def statistics(self) -> dict[str, int]:
         """Counts by origin: local_hits, shared_hits, joined (another's encoding), encoded."""

@@ -28,8 +28,10 @@ def fetch_model(name: str) -> Path:
 
 
 def _fetch(name: str) -> str:
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import constants, errors, get_session, snapshot_download
 
+    # Its own is to wait for ever for a hub, or a proxy, that accepts and never answers.
+    get_session().timeout = constants.HF_HUB_ETAG_TIMEOUT
     try:
         return f"found {snapshot_download(name, allow_patterns=PATTERNS)}"
     except (errors.RepositoryNotFoundError, errors.HFValidationError):

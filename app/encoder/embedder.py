@@ -9,7 +9,13 @@ from types import TracebackType
 from typing import Self
 
 from app.chat.model import Vector
-from app.encoder.backend import DEFAULT_MODEL, EncodingFailed, InputType, ModelInfo
+from app.encoder.backend import (
+    DEFAULT_BACKEND,
+    DEFAULT_MODEL,
+    EncodingFailed,
+    InputType,
+    ModelInfo,
+)
 from app.encoder.batcher import Batcher, Caller
 from app.encoder.batching import Limits
 from app.encoder.loading import DEFAULT_CACHE, BackendName, load_backend
@@ -42,7 +48,7 @@ class BatchEmbedder:
         model: str = DEFAULT_MODEL,
         device: str = "auto",
         threads: int = 0,
-        backend: BackendName = "torch",
+        backend: BackendName = DEFAULT_BACKEND,
         cache: str | Path = DEFAULT_CACHE,
     ) -> None:
         self._metrics = EncoderMetrics()
@@ -59,7 +65,8 @@ class BatchEmbedder:
 
     async def embed_text(self, text: str, input_type: InputType = "query") -> Vector:
         """The vector of a text, of length 1. Raises InvalidInput for an empty text,
-        EncodingFailed where the model cannot encode it, NotReady outside of `async with`."""
+        EncodingFailed where the model cannot encode it (ModelFailed where the text need not be
+        why), NotReady outside of `async with`."""
         return (await self.embed_batch([text], input_type))[0]
 
     async def embed_batch(
@@ -106,7 +113,7 @@ async def _collect(queued: deque[Caller], vectors: list[Vector]) -> None:
         result = await queued[0]
     except EncodingFailed as error:
         index = None if error.index is None else len(vectors) + error.index
-        raise EncodingFailed(str(error), index) from error
+        raise type(error)(str(error), index) from error
     queued.popleft()
     vectors += map(unpack_floats, result.vectors)
 

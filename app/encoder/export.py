@@ -3,27 +3,36 @@ and all that it takes with it are needed for these seconds only.
 
 The graph is the whole model, pooling and whatever else its modules do included: from token ids to
 vectors of length 1. Beside it the folder gets the tokenizer and a manifest with everything that
-encoding needs, and what torch makes of some texts, to be compared with.
+encoding needs, the digests of these files, and what torch makes of some texts, to be compared
+with; and a file with the digest of the manifest itself.
 """
 
 import base64
+import errno
 import hashlib
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from app.encoder.backend import InputType, ModelUnusable
+from app.encoder.children import end_with_parent
 from app.encoder.folder import Traits
 from app.encoder.torch_backend import TorchBackend, import_libraries
 
-FORMAT = 1
+FORMAT = 2
 GRAPH = "model.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
+MANIFEST_DIGEST = "manifest.sha256"
 OPSET = 17  # the first with LayerNormalization
 OUTPUT = "vectors"
+# Statuses of the process: the model is the reason, or the disk is.
+NOT_EXPORTED = 1
+NO_ROOM = 2
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 KINDS: tuple[InputType, ...] = ("query", "document")
 # Two texts of unlike length, so that neither number can be mistaken for a constant of the graph.
 EXAMPLE = ["Which projects use this?", "A longer text of several words, which is not a question."]
@@ -54,7 +63,8 @@ def export(folder: Path, target: Path) -> None:
     if tokenizer is None:
         raise ModelUnusable("The model's tokenizer has no fast form; use the backend torch.")
     inputs = _trace(libraries[0], model, target / GRAPH)
-    tokenizer.save(str(target / TOKENIZER))
+    # By our own hand: when its library finds no room, it says so in its own words only.
+    (target / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
     files = {path.name: digest(path) for path in sorted(target.iterdir())}
     manifest = {
         "format": FORMAT,
@@ -68,6 +78,7 @@ def export(folder: Path, target: Path) -> None:
         "files": files,
     }
     (target / MANIFEST).write_text(json.dumps(manifest))
+    (target / MANIFEST_DIGEST).write_text(digest(target / MANIFEST))
 
 
 def _trace(torch: Any, model: Any, path: Path) -> list[str]:
@@ -131,13 +142,15 @@ def digest(path: Path) -> str:
 
 
 def main() -> None:
-    """`export FOLDER TARGET`: one sentence on standard error and status 1 where it cannot be."""
+    """`export FOLDER TARGET`: the reason on standard error where it cannot be."""
+    end_with_parent()
     warnings.simplefilter("ignore")  # of tracing; what it gets wrong is found by comparing
     try:
         export(Path(sys.argv[1]), Path(sys.argv[2]))
     except Exception as error:  # whatever the exporter raises
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+        full = isinstance(error, OSError) and error.errno in FULL
+        sys.stderr.write(f"{os.strerror(error.errno) if full else error}\n")
+        sys.exit(NO_ROOM if full else NOT_EXPORTED)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.encoder.backend import InputType, ModelUnusable
+from app.encoder.backend import PREPARING, InputType, ModelUnusable
 from app.encoder.children import run_module
-from app.encoder.export import FORMAT, GRAPH, MANIFEST, TOKENIZER, digest
+from app.encoder.export import (
+    FORMAT,
+    GRAPH,
+    MANIFEST,
+    MANIFEST_DIGEST,
+    NO_ROOM,
+    TOKENIZER,
+    digest,
+)
+from app.encoder.shared_cache_locks import file_lock
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +42,11 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A model in its folder, whole and unchanged. `inputs` are those of its graph."""
+    """A model in its folder, whole and unchanged. `inputs` are those of its graph, `digest` covers
+    every file."""
 
     folder: Path
+    digest: str
     dimension: int
     max_tokens: int
     inputs: Sequence[str]
@@ -59,28 +69,40 @@ def find_or_export(folder: Path, revision: str, cache: Path) -> Exported:
     seconds and more. Raises ModelUnusable.
 
     What is found is compared with its digests: a file that was damaged or cut off is made again.
+    Of several processes that need the same export one makes it, and the others wait for that.
     """
     place = cache / f"{folder.name}-{_key(folder, revision)}"
-    found = _read(place)
+    found = read_exported(place)
     if found is not None:
         return found
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(cache)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{os.getpid()}-", dir=cache))
+        logger.warning("%s: it is exported to %s.", PREPARING, place)
+        # The kernel takes the lock from a process that dies, however it dies.
+        with file_lock(cache / f".{place.name}.lock"):
+            made = read_exported(place) or _make(folder, place)
     except OSError as error:
-        raise _cannot_keep(cache, error) from error
-    try:
-        _export(folder, unfinished)
-        _put(unfinished, place)
-    except OSError as error:
-        raise _cannot_keep(cache, error) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    made = _read(place)
+        raise _cannot_keep(cache, error.strerror) from error
     if made is None:
         raise ModelUnusable(f"What was exported to {place} cannot be read again.")
     return made
+
+
+def _make(folder: Path, place: Path) -> Exported | None:
+    """Export, alone: the caller holds the lock of this place."""
+    prefix = f"{UNFINISHED}{place.name}-"
+    for path in place.parent.iterdir():  # what processes that were killed have left unfinished
+        if path.name.startswith(prefix):
+            shutil.rmtree(path, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=place.parent))
+    try:
+        _export(folder, unfinished)
+        if place.exists():  # damaged, so nobody reads it
+            shutil.rmtree(place)
+        unfinished.rename(place)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return read_exported(place)
 
 
 def _key(folder: Path, revision: str) -> str:
@@ -97,33 +119,25 @@ def _export(folder: Path, target: Path) -> None:
     done = run_module("app.encoder.export", str(folder), str(target), capture_errors=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise ModelUnusable(f"The model in {folder} cannot be exported to ONNX: {reason}")
+        if done.returncode == NO_ROOM:
+            raise _cannot_keep(target.parent, reason)
+        raise ModelUnusable(
+            f"The model in {folder} cannot be exported to ONNX: {reason} (the backend torch may "
+            "run it)."
+        )
 
 
-def _put(made: Path, place: Path) -> None:
-    """Move a whole folder to its place at once. Where another process was first, theirs stays."""
-    try:
-        made.rename(place)
-    except OSError:
-        if _read(place) is not None:
-            return
-        # A damaged one is in the way.
-        aside = made.with_name(made.name + "-damaged")
-        place.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
-        made.rename(place)
-
-
-def _read(place: Path) -> Exported | None:
+def read_exported(place: Path) -> Exported | None:
     """The export in a folder; None where there is none that is whole."""
     if not place.is_dir():
         return None
     try:
+        sum_ = digest(place / MANIFEST)
         manifest: dict[str, Any] = json.loads((place / MANIFEST).read_bytes())
-        whole = all(digest(place / name) == sum_ for name, sum_ in manifest["files"].items())
-        if whole and manifest["format"] == FORMAT:
+        if sum_ == (place / MANIFEST_DIGEST).read_text() and _is_whole(place, manifest):
             return Exported(
                 folder=place,
+                digest=sum_,
                 dimension=manifest["dimension"],
                 max_tokens=manifest["max_tokens"],
                 inputs=manifest["inputs"],
@@ -141,20 +155,16 @@ def _read(place: Path) -> Exported | None:
     return None
 
 
-def _remove_leftovers(cache: Path) -> None:
-    """Remove what processes that were killed have left unfinished."""
-    for path in cache.glob(f"{UNFINISHED}*"):
-        pid = path.name.removeprefix(UNFINISHED).partition("-")[0]
-        try:
-            os.kill(int(pid), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-        except PermissionError:
-            continue
+def _is_whole(place: Path, manifest: Mapping[str, Any]) -> bool:
+    files = manifest["files"]
+    return (
+        manifest["format"] == FORMAT
+        and files.keys() >= {GRAPH, TOKENIZER}  # a large graph has its weights in files beside it
+        and all(digest(place / name) == sum_ for name, sum_ in files.items())
+    )
 
 
-def _cannot_keep(cache: Path, error: OSError) -> ModelUnusable:
+def _cannot_keep(cache: Path, reason: str | None) -> ModelUnusable:
     return ModelUnusable(
-        f"Exported models cannot be kept in {cache} ({error.strerror}); name another folder with "
-        "--cache."
+        f"Exported models cannot be kept in {cache} ({reason}); name another folder with --cache."
     )

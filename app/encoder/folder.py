@@ -111,8 +111,7 @@ def check_weights(model: str, digest: str) -> None:
 
 def read_traits(folder: Path, name: str) -> Traits:
     """What the table knows of a model by this name, or else what its card and configuration say."""
-    known = KNOWN.get(name.rpartition("/")[2].lower())
-    if known:
+    if known := _known(name):
         return known
     card = _read_card(folder / "README.md")
     configuration = _read_json(folder / "config.json")
@@ -125,6 +124,16 @@ def read_traits(folder: Path, name: str) -> Traits:
             or any("matryoshka" in tag for tag in tags)
         ),
     )
+
+
+def known_languages(name: str) -> Sequence[str] | None:
+    """Those of a model by this name, where the table has it."""
+    known = _known(name)
+    return known.languages if known else None
+
+
+def _known(name: str) -> Traits | None:
+    return KNOWN.get(name.rpartition("/")[2].lower())
 
 
 def _languages(value: Any) -> Sequence[str] | None:

@@ -1,7 +1,11 @@
 """The encoder's address: bound before the model loads, so that a taken one is told at once."""
 
 import errno
+import fcntl
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,11 +22,16 @@ class Listener:
     socket: socket.socket
     url: str
     path: Path | None = None
+    file: os.stat_result | None = None
 
     def close(self) -> None:
         self.socket.close()
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        if self.path is None or self.file is None:
+            return
+        # Not one that somebody else has put there since ours was removed.
+        with suppress(OSError):
+            if os.path.samestat(self.file, self.path.lstat()):
+                self.path.unlink()
 
 
 def bind(host: str, port: int, uds: str | None) -> Listener:
@@ -57,13 +66,15 @@ def _bind_tcp(host: str, port: int) -> Listener:
 def _bind_unix(path: Path) -> Listener:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.is_socket():
-            if _answers(path):
-                raise AddressUnusable(f"The socket {path} is in use by another encoder.")
-            path.unlink()  # left behind by one that was killed
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(2048)
+        with _alone_in(path.parent):
+            if path.is_socket():
+                if _answers(path):
+                    raise AddressUnusable(f"The socket {path} is in use by another encoder.")
+                path.unlink()  # left behind by one that was killed
+            listener.bind(str(path))
+            path.chmod(0o600)
+            listener.listen(2048)
+        file = path.lstat()
     except AddressUnusable:
         listener.close()
         raise
@@ -73,7 +84,19 @@ def _bind_unix(path: Path) -> Listener:
         if error.errno == errno.EADDRINUSE:
             reason = "the path is taken by something that is not a socket"
         raise AddressUnusable(f"Cannot listen on {path}: {reason}.") from error
-    return Listener(listener, f"unix://{quote(str(path.absolute()))}", path)
+    return Listener(listener, f"unix://{quote(str(path.absolute()))}", path, file)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Of two that are started at once one must not remove the socket that the other has just made
+    in the place of one left behind. The kernel releases the lock of a process that dies."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _answers(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """From a model's name to a loaded model."""
 
 import gc
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,7 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from app.encoder import onnx_backend, torch_backend
-from app.encoder.backend import DEFAULT_MODEL, Backend, ModelInfo
+from app.encoder.backend import (
+    DEFAULT_BACKEND,
+    DEFAULT_MODEL,
+    Backend,
+    ModelInfo,
+    ModelUnusable,
+)
 from app.encoder.exported import find_or_export
 from app.encoder.folder import (
     Traits,
@@ -22,11 +29,15 @@ from app.encoder.onnx_backend import ExportedBackend
 from app.encoder.runtimes import OnnxRuntime, OpenVino, Runtime
 from app.encoder.torch_backend import TorchBackend
 
-BackendName: TypeAlias = Literal["torch", "onnx", "openvino"]
+logger = logging.getLogger(__name__)
+
+BackendName: TypeAlias = Literal["auto", "torch", "onnx", "openvino"]
 # Where exported models are kept when nothing else is said.
 DEFAULT_CACHE = "~/.cache/citestream"
 # Of the weights' digest: enough to tell two builds apart, short enough to be read.
 REVISION_DIGITS = 12
+# There where the driver of an NVIDIA card is, in containers too.
+NVIDIA = Path("/dev/nvidiactl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +52,22 @@ def load_backend(
     model: str = DEFAULT_MODEL,
     device: str = "auto",
     threads: int = 0,
-    backend: BackendName = "torch",
+    backend: BackendName = DEFAULT_BACKEND,
     cache: str | Path = DEFAULT_CACHE,
 ) -> Backend:
     """Load a model and warm it. `model` is the default's name or a folder; `device` auto, cpu or
-    cuda; `threads` 0 leaves their number to the backend; `cache` is the folder that keeps what is
-    exported for onnx and openvino. Raises ModelUnusable."""
+    cuda; `threads` 0 leaves their number to the backend; `backend` auto is onnx, or else torch,
+    with a warning that says why; `cache` is the folder that keeps what is exported for onnx and
+    openvino. Raises ModelUnusable."""
     # Millions of objects survive these imports; collecting among them is a fifth of the start.
     gc.disable()
     try:
         if backend == "torch":
             found, libraries = _find(model, torch_backend.import_libraries)
-            return TorchBackend(
-                libraries, found.folder, found.name, found.revision, found.traits, device, threads
-            )
+            return _load_torch(found, libraries, device, threads)
         found, libraries = _find(model, onnx_backend.import_libraries)
+        if backend == "auto":
+            return _load_best(found, libraries, device, threads, Path(cache))
         return _load_exported(found, libraries, device, threads, backend, Path(cache))
     finally:
         gc.freeze()  # what is loaded now stays: later collections need not look at it
@@ -75,6 +87,26 @@ def _find(
         check_weights(model, digest.result())
     revision = digest.result()[:REVISION_DIGITS]
     return _Model(folder, name, revision, read_traits(folder, name)), libraries
+
+
+def _load_torch(
+    model: _Model, libraries: tuple[Any, Any], device: str, threads: int
+) -> TorchBackend:
+    return TorchBackend(
+        libraries, model.folder, model.name, model.revision, model.traits, device, threads
+    )
+
+
+def _load_best(
+    model: _Model, libraries: tuple[Any, Any], device: str, threads: int, cache: Path
+) -> Backend:
+    # A card that this ONNX Runtime cannot use is left to torch, rather than unused.
+    wanted = "cuda" if device == "auto" and NVIDIA.exists() else device
+    try:
+        return _load_exported(model, libraries, wanted, threads, "onnx", cache)
+    except ModelUnusable as error:
+        logger.warning("The backend is torch, because onnx is of no use here: %s", error)
+    return _load_torch(model, torch_backend.import_libraries(), device, threads)
 
 
 def _load_exported(

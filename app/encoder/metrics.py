@@ -45,10 +45,10 @@ class Statistics:
 
 
 class EncoderMetrics:
-    """A registry of its own for each encoder of a process."""
+    """A registry of its own for each encoder of a process, which its reranker shares."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         kind = ["kind"]
         self._waiting = Gauge(
@@ -137,7 +137,7 @@ class EncoderMetrics:
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
     def statistics(self) -> Statistics:
         return Statistics(
@@ -155,7 +155,7 @@ class EncoderMetrics:
     def _total(self, name: str) -> float:
         return sum(
             sample.value
-            for metric in self._registry.collect()
+            for metric in self.registry.collect()
             for sample in metric.samples
             if sample.name == name
         )

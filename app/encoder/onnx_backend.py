@@ -14,6 +14,7 @@ from app.encoder.backend import (
     ModelInfo,
     ModelUnusable,
     cut,
+    cut_long,
 )
 from app.encoder.exported import Exported, Reference
 from app.encoder.padding import RUN_COST, split
@@ -58,7 +59,8 @@ class ExportedBackend:
             if len(heads[index]) < len(texts[index]) and not each.overflowing
         ]
         for index in short:
-            [tokens[index]] = self._tokenize([texts[index]], input_type)
+            heads[index] = cut_long(texts[index], self._exported.max_tokens)
+            [tokens[index]] = self._tokenize([heads[index]], input_type)
         counts = [len(each.ids) for each in tokens]
         vectors = [b""] * len(texts)
         for run in split(counts, RUN_COST[self.info.device]):
@@ -67,7 +69,11 @@ class ExportedBackend:
                 raise EncodingFailed("The model produced a vector that is not a number.")
             for index, row in zip(run, output, strict=True):
                 vectors[index] = row.astype("<f4").tobytes()
-        return Encoded(vectors, counts, [bool(each.overflowing) for each in tokens])
+        truncated = [
+            bool(each.overflowing) or len(head) < len(text)
+            for each, head, text in zip(tokens, heads, texts, strict=True)
+        ]
+        return Encoded(vectors, counts, truncated)
 
     def _tokenize(self, texts: Sequence[str], input_type: InputType) -> list[Any]:
         prompt = self._exported.prompts[input_type]
@@ -93,10 +99,10 @@ class ExportedBackend:
 
 
 def verify(backend: ExportedBackend, exported: Exported, runtime: str) -> None:
-    """Compare with torch what this program makes of the references, once for each version of it.
-    Raises ModelUnusable where it differs."""
+    """Compare with torch what this program makes of the references, once for each version of it
+    and each export. Raises ModelUnusable where it differs."""
     done = exported.folder / f"verified-{runtime}"
-    if done.exists():
+    if _marked(done) == exported.digest:
         return
     worst = 1.0
     for kind in ("query", "document"):
@@ -108,7 +114,7 @@ def verify(backend: ExportedBackend, exported: Exported, runtime: str) -> None:
             f"The exported model gives other vectors in {runtime} than in torch (cosine "
             f"{worst:.4f} instead of {MIN_COSINE}); use the backend torch."
         )
-    _mark(done)
+    _mark(done, exported.digest)
 
 
 def _worst(backend: ExportedBackend, kind: InputType, references: Sequence[Reference]) -> float:
@@ -126,9 +132,17 @@ def _cosine(left: bytes, right: bytes) -> float:
     return sum(map(operator.mul, unpack_floats(left), unpack_floats(right)), 0.0)
 
 
-def _mark(done: Path) -> None:
+def _marked(done: Path) -> str | None:
+    """The digest of what was found to be right."""
     try:
-        done.touch()
+        return done.read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _mark(done: Path, digest: str) -> None:
+    try:
+        done.write_text(digest)
     except OSError as error:  # it only has to be compared again the next time
         logger.warning("%s cannot be written: %s", done, error.strerror)
 

@@ -34,12 +34,12 @@ class OnnxRuntime:
     """ONNX Runtime. Raises ModelUnusable where it is missing or has not got the device."""
 
     def __init__(self, device: str) -> None:
-        self._library = _import("onnxruntime", "onnx")
+        self._library = _import("onnxruntime", "onnx", "encoder")
         available = "CUDAExecutionProvider" in self._library.get_available_providers()
         if device == "cuda" and not available:
             raise ModelUnusable(
-                "The device cuda was asked for, but this ONNX Runtime does not support it; "
-                "install onnxruntime-gpu instead of onnxruntime."
+                "This ONNX Runtime does not support the device cuda; install onnxruntime-gpu "
+                "instead of onnxruntime."
             )
         self.device = "cuda" if available and device != "cpu" else "cpu"
         self.name = f"onnxruntime-{self._library.__version__}-{self.device}"
@@ -71,7 +71,7 @@ class OpenVino:
     def __init__(self, device: str) -> None:
         if device == "cuda":
             raise ModelUnusable("The backend openvino has no device cuda; use onnx or torch.")
-        self._library = _import("openvino", "openvino")
+        self._library = _import("openvino", "openvino", "encoder,openvino")
         self.name = f"openvino-{self._library.__version__.partition('-')[0]}-cpu"
         self._request: Any = None
 
@@ -93,10 +93,10 @@ class OpenVino:
         return self._request.infer(dict(inputs))[0]
 
 
-def _import(package: str, extra: str) -> Any:
+def _import(package: str, backend: str, extras: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise ModelUnusable(
-            f"The backend {extra} needs the package {package}; install citestream[{extra}]."
+            f"The backend {backend} needs the package {package}; install citestream[{extras}]."
         ) from error

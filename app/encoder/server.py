@@ -13,10 +13,13 @@ from typing import NoReturn
 import uvicorn
 
 from app.encoder.api import create_encoder_app
-from app.encoder.backend import DEFAULT_MODEL, ModelUnusable
+from app.encoder.arrival import BoundedProtocol
+from app.encoder.backend import DEFAULT_BACKEND, DEFAULT_MODEL, ModelUnusable
 from app.encoder.batcher import Batcher
 from app.encoder.listening import AddressUnusable, Listener, bind
 from app.encoder.loading import DEFAULT_CACHE, BackendName, load_backend
+from app.encoder.rerank_backend import find_reranker, load_reranker
+from app.encoder.rerank_queue import RerankQueue
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +38,13 @@ def run_encoder(
     uds: str | None = None,
     device: str = "auto",
     threads: int = 0,
-    backend: BackendName = "torch",
+    backend: BackendName = DEFAULT_BACKEND,
     cache: str = DEFAULT_CACHE,
     exit_with_parent: bool = False,
+    reranker: str | None = None,
 ) -> NoReturn:
-    """Host a model until SIGINT or SIGTERM, then end the process with status 0.
+    """Host a model, and a reranker where one is named, until SIGINT or SIGTERM, then end the
+    process with status 0.
 
     `uds` is the path of a unix socket to listen on instead of TCP; port 0 takes a free one.
     `/health` answers 503 while the model loads. With `exit_with_parent` the process also ends
@@ -63,10 +68,10 @@ def run_encoder(
     if exit_with_parent:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     batcher = Batcher(lambda: load_backend(model, device, threads, backend, cache))
-    server = _Server(batcher)
+    server = _Server(batcher, _queue(reranker, device, threads, batcher) if reranker else None)
     try:
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_serve(server, batcher, listener, started))
+            runner.run(_serve(server, listener, started))
     except ModelUnusable as error:
         end(1, f"{error}\n")
     except Exception:
@@ -75,18 +80,28 @@ def run_encoder(
     end()
 
 
-async def _serve(
-    server: uvicorn.Server, batcher: Batcher, listener: Listener, started: float
-) -> None:
-    loading = asyncio.create_task(_load(server, batcher, listener.url, started))
+def _queue(model: str, device: str, threads: int, batcher: Batcher) -> RerankQueue:
+    return RerankQueue(
+        lambda: find_reranker(model),
+        lambda folder: load_reranker(model, folder, device, threads),
+        batcher.metrics.registry,
+    )
+
+
+async def _serve(server: "_Server", listener: Listener, started: float) -> None:
+    loading = asyncio.create_task(_load(server, listener.url, started))
     await server.serve(sockets=[listener.socket])
     if loading.done():
         loading.result()
 
 
-async def _load(server: uvicorn.Server, batcher: Batcher, url: str, started: float) -> None:
+async def _load(server: "_Server", url: str, started: float) -> None:
     try:
-        info = await batcher.start()
+        if server.reranker:
+            await server.reranker.find()
+        info = await server.batcher.start()
+        if server.reranker:
+            await server.reranker.start()
     except BaseException:
         server.should_exit = True
         raise
@@ -96,13 +111,13 @@ async def _load(server: uvicorn.Server, batcher: Batcher, url: str, started: flo
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, telling the batcher before it waits for open requests to end."""
+    """uvicorn, telling the models' queues before it waits for open requests to end."""
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: Batcher, reranker: RerankQueue | None) -> None:
         super().__init__(
             uvicorn.Config(
-                create_encoder_app(batcher),
-                http="httptools",
+                create_encoder_app(batcher, reranker),
+                http=BoundedProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -112,10 +127,13 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=1,
             )
         )
-        self._batcher = batcher
+        self.batcher = batcher
+        self.reranker = reranker
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._batcher.stop(GRACE_SECONDS)
+        if self.reranker:
+            self.reranker.stop()
+        await self.batcher.stop(GRACE_SECONDS)
         await super().shutdown(sockets)
 
 

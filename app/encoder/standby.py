@@ -6,7 +6,7 @@ service is asked until it answers, and meanwhile a local encoder of the same mod
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
@@ -47,6 +47,7 @@ class StandbyEncoder:
         self._start_local = start_local
         self._local: Service | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._reason: str | None = None  # why the service is not back
 
     @property
     def name(self) -> str:
@@ -55,6 +56,10 @@ class StandbyEncoder:
     @property
     def dimension(self) -> int:
         return self._service.dimension
+
+    @property
+    def languages(self) -> Collection[str]:
+        return self._service.languages
 
     @property
     def is_available(self) -> bool:
@@ -87,7 +92,7 @@ class StandbyEncoder:
             if local is not None:
                 return await call(local)
             if self._tasks:
-                raise EncoderUnavailable
+                raise EncoderUnavailable(self._reason)
             return await call(self._service)
         except TimeoutError as error:
             self._away()
@@ -111,10 +116,16 @@ class StandbyEncoder:
             try:
                 async with asyncio.timeout(QUERY_SECONDS):
                     await self._service.ping()
-            except (AppError, TimeoutError):
+            except AppError as error:
+                if error.message != self._reason:
+                    log.warning("encoder not back", name=self.name, reason=error.message)
+                self._reason = error.message
+                continue
+            except TimeoutError:
                 continue
             break
         log.info("encoder back", name=self.name)
+        self._reason = None
         self._local = None
         self._tasks = []
         standing_in.cancel()

@@ -19,6 +19,7 @@ from app.encoder.backend import (
     ModelInfo,
     ModelUnusable,
     cut,
+    cut_long,
 )
 from app.encoder.folder import Traits
 from app.encoder.padding import RUN_COST, split
@@ -74,7 +75,10 @@ class TorchBackend:
             heads = cut(texts, self._max_tokens)
             features, counts = self._tokenize(heads, prompt, input_type)
             if not all(map(self._suffices, heads, texts, counts)):
-                heads = list(texts)
+                heads = [
+                    head if self._suffices(head, text, count) else cut_long(text, self._max_tokens)
+                    for head, text, count in zip(heads, texts, counts, strict=True)
+                ]
                 features, counts = self._tokenize(heads, prompt, input_type)
             vectors = [b""] * len(texts)
             for run in split(counts, RUN_COST[model.device.type]):
@@ -85,7 +89,7 @@ class TorchBackend:
             vectors,
             counts,
             [
-                self._fills(count) and (len(head) < len(text) or self._is_longer(prompt, text))
+                len(head) < len(text) or (self._fills(count) and self._is_longer(prompt, text))
                 for head, text, count in zip(heads, texts, counts, strict=True)
             ],
         )

@@ -17,12 +17,16 @@ MAX_INPUTS = 2048  # as OpenAI's
 
 
 class BadRequest(Exception):
-    """The request is not valid. `param` names the field."""
+    """The request is not valid. `param` names the field; `close` says that nothing which follows
+    on its connection can be read."""
 
-    def __init__(self, message: str, param: str | None = None, *, status: int = 400) -> None:
+    def __init__(
+        self, message: str, param: str | None = None, *, status: int = 400, close: bool = False
+    ) -> None:
         self.message = message
         self.param = param
         self.status = status
+        self.close = close
         super().__init__(message)
 
 
@@ -38,12 +42,7 @@ class EmbeddingRequest:
 def parse(body: bytes, info: ModelInfo) -> EmbeddingRequest:
     """Read the body of `POST /v1/embeddings`. Fields that are not known are left alone, because
     clients send more from version to version. Raises BadRequest."""
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is not valid JSON in UTF-8: {error}.") from None
-    if not isinstance(fields, dict):
-        raise BadRequest("The body must be a JSON object.")
+    fields = read_object(body)
     return EmbeddingRequest(
         texts=_texts(fields.get("input")),
         input_type=cast(
@@ -55,22 +54,41 @@ def parse(body: bytes, info: ModelInfo) -> EmbeddingRequest:
     )
 
 
-def render(
-    request: EmbeddingRequest, vectors: Sequence[bytes], tokens: int, truncated: int, model: str
-) -> bytes:
-    """Write the answer to it. `usage` is OpenAI's and says how many texts were truncated."""
+def read_object(body: bytes) -> dict[str, Any]:
+    """The fields of a body that is a JSON object. Raises BadRequest."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON in UTF-8: {error}.") from None
+    if not isinstance(fields, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return fields
+
+
+def render_items(
+    request: EmbeddingRequest, vectors: Sequence[bytes], first: int = 0
+) -> list[orjson.Fragment]:
+    """Write some of the answer's vectors, of which the first has the index `first`."""
     if request.dimensions is not None:
         vectors = [shorten(vector, request.dimensions) for vector in vectors]
-    data = [
-        {
-            "object": "embedding",
-            "index": index,
-            "embedding": base64.b64encode(vector).decode()
-            if request.base64
-            else unpack_floats(vector),
-        }
-        for index, vector in enumerate(vectors)
+    return [
+        orjson.Fragment(
+            orjson.dumps(
+                {
+                    "object": "embedding",
+                    "index": index,
+                    "embedding": base64.b64encode(vector).decode()
+                    if request.base64
+                    else unpack_floats(vector),
+                }
+            )
+        )
+        for index, vector in enumerate(vectors, first)
     ]
+
+
+def render(data: Sequence[orjson.Fragment], tokens: int, truncated: int, model: str) -> bytes:
+    """Write the answer around them. `usage` is OpenAI's and says how many texts were truncated."""
     usage = {"prompt_tokens": tokens, "total_tokens": tokens, "truncated": truncated}
     return orjson.dumps({"object": "list", "data": data, "model": model, "usage": usage})
 

@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from app.chat.encoders import EncodersByName, encoder_named
 from app.chat.model import Scope, Vector
 from app.chat.ports import Encoder
+from app.errors import InvalidInput, TextNotEncodable
 from app.ingest.ports import Vectors
+
+# Of a text that cannot be encoded: enough to find it in the document.
+EXCERPT_CHARS = 120
 
 
 class Embedder:
@@ -22,7 +26,8 @@ class Embedder:
     async def embed(self, scope: Scope, encoder: str, texts: Sequence[str]) -> Sequence[Vector]:
         """One vector a text, in their order. What was encoded is kept before this returns.
 
-        Raises EncoderUnavailable, also where the process is not configured with the encoder.
+        Raises EncoderUnavailable, also where the process is not configured with the encoder, and
+        InvalidInput where its model cannot encode one of the texts.
         """
         model = encoder_named(self._encoders, encoder)
         hashes = [text_hash(text) for text in texts]
@@ -53,6 +58,12 @@ class Embedder:
             vectors = dict(zip(free, made, strict=True))
             await self._vectors.store(scope, model.name, vectors)
             return vectors
+        except TextNotEncodable as error:
+            excerpt = " ".join(texts[free[error.index]].split())[:EXCERPT_CHARS]
+            raise InvalidInput(
+                f"The encoder {model.name} has no vector for the part “{excerpt}”; change or "
+                "remove it and send the document again."
+            ) from error
         finally:
             for digest in free:
                 del self._making[keys[digest]]

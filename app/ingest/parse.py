@@ -73,7 +73,8 @@ def parse_file(name: str, data: bytes, content_type: str | None = None) -> list[
     else:
         text = text.replace("\r\n", "\n")
         title = (markdown_title(text) if kind is Kind.MARKDOWN else None) or path.stem or "Untitled"
-        documents = [NewDocument(title=title[:MAX_TITLE_CHARS], text=text)]
+        metadata = markdown_metadata(text) if kind is Kind.MARKDOWN else {}
+        documents = [NewDocument(title[:MAX_TITLE_CHARS], text, metadata=metadata)]
     return [
         document if document.uri else replace(document, uri=file_uri(name, place))
         for place, document in enumerate(documents)
@@ -117,11 +118,17 @@ def decode(data: bytes) -> str:
 
 def markdown_title(text: str) -> str | None:
     """What the author calls the document: `title:` of the front matter, or the first heading."""
-    _, title = front_matter(text)
-    if title is not None:
-        return title
+    _, fields = front_matter(text)
+    if fields.get("title"):
+        return fields["title"]
     first = next(headings(text), None)
     return first.title if first else None
+
+
+def markdown_metadata(text: str) -> dict[str, Any]:
+    """`kind:` of the front matter, which says how the document is cut (`app.ingest.pairs`)."""
+    _, fields = front_matter(text)
+    return {"kind": fields["kind"]} if fields.get("kind") else {}
 
 
 def load(text: str, what: str) -> Any:
@@ -160,6 +167,8 @@ def from_items(items: list[Any]) -> list[NewDocument]:
 def from_item(item: Any, what: str) -> NewDocument:
     if not isinstance(item, dict):
         raise MalformedDocument(f"{what} must be an object with `title` and `text`.")
+    if item.keys() >= {"question", "answer"}:
+        return from_pair(item, what)
     if unknown := sorted(item.keys() - FIELDS):
         raise MalformedDocument(
             f"{what} has the unknown field {unknown[0]!r}; known are title, text, uri and "
@@ -174,3 +183,12 @@ def from_item(item: Any, what: str) -> NewDocument:
     if not isinstance(metadata, dict | None):
         raise MalformedDocument(f"{what} has `metadata` that is not an object.")
     return NewDocument(item["title"], item["text"], uri, metadata or {})
+
+
+def from_pair(item: dict[str, Any], what: str) -> NewDocument:
+    """A question with its answer is a document of its own, titled by the question."""
+    others = {name: value for name, value in item.items() if name not in ("question", "answer")}
+    document = from_item(
+        {**others, "title": item["question"], "text": item["answer"]}, f"{what} (a pair)"
+    )
+    return replace(document, metadata={"kind": "faq", **document.metadata})

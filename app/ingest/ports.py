@@ -58,12 +58,14 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class IndexedChunk:
     """A chunk to store; `text` is exactly the document's text at `span`, and `tail` what stands
-    between it and the next chunk: white space, or nothing. `entities` are the names in it."""
+    between it and the next chunk: white space, or nothing. `entities` are the names in it, and
+    `question` is what it answers, in a list of questions with answers."""
 
     span: Span
     text: str
     tail: str = ""
     entities: Sequence[str] = ()
+    question: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

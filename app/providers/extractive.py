@@ -8,6 +8,7 @@ from app.chat.model import Passage, QueryComplexity, Usage
 from app.chat.ports import Finish, Prompt
 from app.providers.phrases import identity, phrases, small_talk
 from app.providers.ranking import Candidate, Ranking, choose, rank
+from app.providers.sentences import split_sentences
 from app.providers.sides import asks_for_several, sides_of
 
 # How many sentences at most, and how near to the best one's score the others must come: these
@@ -20,6 +21,7 @@ SENTENCES = {
 }
 SENTENCES_A_DOCUMENT = 2
 SENTENCES_A_SIDE = 2
+SENTENCES_A_VOICE = 2
 # A document is on a list when its best sentence comes this near to the best of all.
 LIST_FLOOR = 0.65
 WORDS_A_DELTA = 4
@@ -52,7 +54,7 @@ def answer(prompt: Prompt) -> str:
     words = phrases(prompt.language)
     system = prompt.messages[0].content if prompt.messages else ""
     if reply := identity(prompt.question, prompt.language, system):
-        return reply
+        return in_own_words(prompt) or reply
     if not prompt.passages or prompt.complexity is QueryComplexity.TRIVIAL:
         if reply := small_talk(prompt.question, prompt.language):
             return reply
@@ -61,6 +63,19 @@ def answer(prompt: Prompt) -> str:
         if not prompt.passages:
             return words.no_documents
     return compose(prompt) or words.nothing
+
+
+def in_own_words(prompt: Prompt) -> str | None:
+    """What the agent's own voice says of itself: the sentences that answer, or how it begins;
+    None where it has no voice."""
+    voice = [passage for passage in prompt.passages if "persona" in passage.sources]
+    if not voice:
+        return None
+    ranking = rank(prompt.question, prompt.language, voice)
+    if best := choose(ranking.candidates, SENTENCES_A_VOICE):
+        return " ".join(quoted(each) for each in best)
+    first = split_sentences(voice[0].text)[:SENTENCES_A_VOICE]
+    return " ".join(f"{sentence.text} [{voice[0].number}]" for sentence in first) or None
 
 
 def compose(prompt: Prompt) -> str | None:

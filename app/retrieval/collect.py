@@ -15,13 +15,10 @@ from app.errors import (
     InvalidInput,
     NotFound,
 )
+from app.retrieval.deadlines import Deadlines
 from app.retrieval.ports import Hit, Source
 
 log = structlog.get_logger(__name__)
-
-# How long a cancelled source may take to clean up (a driver tells its server to stop) before the
-# others go on without waiting for it.
-GRACE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,69 +46,63 @@ class Collected:
 
 
 class Collector:
-    """Asks sources at the same time. `clock` gives seconds and never goes back."""
+    """Asks sources at the same time. `clock` gives seconds and never goes back.
 
-    def __init__(self, deadline_seconds: float, clock: Callable[[], float]) -> None:
-        self._deadline = deadline_seconds
+    `deadlines` are seconds by source; one that is not named has `deadline_seconds`.
+    """
+
+    def __init__(
+        self,
+        deadline_seconds: float,
+        clock: Callable[[], float],
+        deadlines: Mapping[str, float] | None = None,
+    ) -> None:
+        self._default = deadline_seconds
+        self._by_source = deadlines or {}
         self._clock = clock
-        # Sources that did not stop when told to; kept here so that they are not lost mid-way.
-        self._stragglers: set[asyncio.Task[Outcome]] = set()
+        self._deadlines = Deadlines()
 
     async def collect(
         self, sources: Sequence[Source], scope: Scope, request: RetrievalRequest
     ) -> Collected:
-        """Every source's hits within the deadline; a failing or late source costs only its own.
+        """Every source's hits within its deadline; a failing or late source costs only its own.
 
         Raises InvalidInput and NotFound, which are about the request and not the source, and
         DatabaseUnavailable when nothing answered and that is why.
         """
-        started = self._clock()
+        limits = [self._by_source.get(source.name, self._default) for source in sources]
         tasks = [
-            asyncio.create_task(self._ask(source, scope, request), name=f"source:{source.name}")
-            for source in sources
+            asyncio.create_task(
+                self._ask(source, scope, request, seconds), name=f"source:{source.name}"
+            )
+            for source, seconds in zip(sources, limits, strict=True)
         ]
-        try:
-            if tasks:
-                await asyncio.wait(tasks, timeout=self._deadline + GRACE_SECONDS)
-        except asyncio.CancelledError:
-            await self._stop(tasks)
-            raise
-        outcomes = [
-            task.result() if task.done() else self._late(task, source.name, started)
-            for task, source in zip(tasks, sources, strict=True)
-        ]
-        return judge(outcomes)
+        await self._deadlines.settle(dict(zip(tasks, limits, strict=True)))
+        return judge(
+            [
+                task.result() if task.done() else late(source.name, seconds)
+                for task, source, seconds in zip(tasks, sources, limits, strict=True)
+            ]
+        )
 
-    async def _ask(self, source: Source, scope: Scope, request: RetrievalRequest) -> Outcome:
+    async def _ask(
+        self, source: Source, scope: Scope, request: RetrievalRequest, seconds: float
+    ) -> Outcome:
         started = self._clock()
         hits: Sequence[Hit] = ()
         error: Exception | None = None
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(seconds):
                 hits = await source.search(scope, request)
         except Exception as caught:  # a source's fault must not become the answer's
             error = caught
         elapsed_ms = round((self._clock() - started) * 1000, 3)
         return Outcome(source.name, hits, elapsed_ms, error)
 
-    def _late(self, task: asyncio.Task[Outcome], name: str, started: float) -> Outcome:
-        """The outcome of a source that ignores its deadline; it goes on alone until it stops."""
-        self._leave(task)
-        error = TimeoutError(f"{name} did not stop at its deadline")
-        return Outcome(name, (), round((self._clock() - started) * 1000, 3), error)
 
-    async def _stop(self, tasks: Sequence[asyncio.Task[Outcome]]) -> None:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, pending = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-            for task in pending:
-                self._leave(task)
-
-    def _leave(self, task: asyncio.Task[Outcome]) -> None:
-        task.cancel()
-        self._stragglers.add(task)
-        task.add_done_callback(self._stragglers.discard)
+def late(name: str, seconds: float) -> Outcome:
+    """The outcome of a source that ignores its deadline; it goes on alone until it stops."""
+    return Outcome(name, (), seconds * 1000, TimeoutError(f"{name} did not stop at its deadline"))
 
 
 def judge(outcomes: Sequence[Outcome]) -> Collected:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from app.chat.model import Scope, Vector
 from app.chat.ports import RetrievalRequest
 from app.errors import EncoderUnavailable
+from app.retrieval.graph import Link
 
 
 class EncoderChanged(EncoderUnavailable):
@@ -46,6 +47,14 @@ class Source(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """A model that reads a question and a text together. Raises AppError when it cannot."""
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """How well each text answers the query, in their order: higher is better, any scale."""
+        ...
+
+
 class PassageStore(Protocol):
     async def vector_search(
         self,
@@ -67,6 +76,25 @@ class PassageStore(Protocol):
         ...
 
 
+class PairStore(Protocol):
+    async def nearest_pairs(
+        self,
+        scope: Scope,
+        portfolio_id: int,
+        encoder: str,
+        vector: Vector,
+        limit: int,
+        filters: Mapping[str, Any],
+    ) -> Sequence[Hit]:
+        """The chunks of questions with answers that are nearest by cosine, in one round trip;
+        none where another encoder serves the portfolio."""
+        ...
+
+    async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
+        """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
+        ...
+
+
 class KeywordStore(Protocol):
     async def keyword_search(
         self,
@@ -78,4 +106,18 @@ class KeywordStore(Protocol):
         filters: Mapping[str, Any],
     ) -> Sequence[Hit]:
         """Chunks that share at least one term with the query, best first."""
+        ...
+
+
+class GraphStore(Protocol):
+    async def neighbourhood(
+        self, scope: Scope, portfolio_id: int, keys: Sequence[str], filters: Mapping[str, Any]
+    ) -> Sequence[Link]:
+        """Those of `keys` that the portfolio has, and the names two hops around them, each with
+        its chunks that match the filters; bounded whatever the portfolio's size. Names that stand
+        nearly everywhere are left out. NotFound for the portfolio."""
+        ...
+
+    async def hits(self, scope: Scope, scores: Mapping[int, float]) -> Sequence[Hit]:
+        """The tenant's chunks of these ids, in this order, with these scores."""
         ...

@@ -1,15 +1,20 @@
-"""The retriever that the core asks: choose sources, collect, fuse."""
+"""The retriever that the core asks: choose sources, collect, fuse, select."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
+from app.chat.encoders import EncodersByName
 from app.chat.model import Scope
 from app.chat.ports import Retrieval, RetrievalRequest
-from app.errors import InvalidInput
-from app.retrieval.collect import Collector
-from app.retrieval.fusion import fuse, weights
-from app.retrieval.ports import Source
+from app.errors import EncoderUnavailable, InvalidInput
+from app.retrieval.collect import Collected, Collector
+from app.retrieval.fusion import MANY, Candidate, fuse, knows, weights
+from app.retrieval.ports import Reranker, Source
+from app.retrieval.repeats import without_repeats
+from app.retrieval.rerank import RERANKED, RERANKER, Reranking
+from app.retrieval.selection import POOL, select
 from app.retrieval.sources import KNOWN_SOURCES
 
 # Each source is asked for more than is wanted: fusion needs to see what two of them agree on
@@ -21,20 +26,30 @@ MIN_PER_SOURCE = 20
 class HybridRetriever:
     """Implements `app.chat.ports.Retriever` over the sources that are switched on.
 
-    `encoder_languages` are those the vector source's encoder was trained for.
+    `deadlines` are seconds by source, and for the reranker by "reranker"; what is not named has
+    `deadline_seconds`. `encoders` tell their languages; one that is not among them counts as
+    knowing every language.
     """
 
     def __init__(
         self,
         sources: Sequence[Source],
         deadline_seconds: float,
-        encoder_languages: Collection[str] = frozenset({"en"}),
+        encoders: EncodersByName | None = None,
+        deadlines: Mapping[str, float] | None = None,
+        reranker: Reranker | None = None,
+        reranked: int = RERANKED,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._sources = {source.name: source for source in sources}
-        self._encoder_languages = encoder_languages
+        # Empty until the first encoder tells its name.
+        self._encoders = {} if encoders is None else encoders
         self._clock = clock
-        self._collector = Collector(deadline_seconds, clock)
+        deadlines = deadlines or {}
+        self._collector = Collector(deadline_seconds, clock, deadlines)
+        self._reranking = reranker and Reranking(
+            reranker, deadlines.get(RERANKER, deadline_seconds), clock, reranked
+        )
 
     async def retrieve(self, scope: Scope, request: RetrievalRequest) -> Retrieval:
         """The best passages. Raises InvalidInput for a source or top_k that cannot be, and
@@ -44,15 +59,38 @@ class HybridRetriever:
         chosen = self._choose(request.sources)
         wide = replace(request, top_k=max(OVERSAMPLING * request.top_k, MIN_PER_SOURCE))
         collected = await self._collector.collect(chosen, scope, wide)
+        timings_ms, degraded = dict(collected.timings_ms), tuple(collected.degraded)
         started = self._clock()
-        by_language = weights(request.language, self._encoder_languages)
-        passages = fuse(collected.hits, by_language, request.top_k)
-        fuse_ms = round((self._clock() - started) * 1000, 3)
-        return Retrieval(
-            passages=passages,
-            timings_ms={**collected.timings_ms, "fuse": fuse_ms},
-            degraded=collected.degraded,
-        )
+        candidates = self._fused(request, collected)
+        fuse_seconds = self._clock() - started
+        if self._reranking and candidates:
+            reranked = await self._reranking.apply(request.query, candidates, request.top_k)
+            candidates = reranked.candidates
+            timings_ms[RERANKER] = reranked.elapsed_ms
+            degraded += (RERANKER,) if reranked.failed else ()
+        started = self._clock()
+        passages = select(candidates, request.top_k, request.complexity)
+        fuse_seconds += self._clock() - started
+        timings_ms["fuse"] = round(fuse_seconds * 1000, 3)
+        return Retrieval(passages, timings_ms, degraded)
+
+    def _fused(self, request: RetrievalRequest, collected: Collected) -> Sequence[Candidate]:
+        """The best candidates, each text once: as many as can matter."""
+        by_source = weights(request.complexity, foreign=self._is_foreign(request))
+        distinct = without_repeats(fuse(collected.hits, by_source))
+        return list(islice(distinct, max(POOL * request.top_k, RERANKED if self._reranking else 0)))
+
+    def _is_foreign(self, request: RetrievalRequest) -> bool:
+        """Whether the vectors are of an encoder that never learned the question's language: of
+        the portfolio's, or of any where that is not known."""
+        names = list(self._encoders) if request.encoder is None else [request.encoder]
+        return not all(knows(self._languages(name), request.language) for name in names)
+
+    def _languages(self, name: str) -> Collection[str]:
+        try:
+            return self._encoders[name].languages
+        except (KeyError, EncoderUnavailable):  # then it has no vectors to weigh either
+            return (MANY,)
 
     def _choose(self, names: Sequence[str] | None) -> list[Source]:
         if names is None:

@@ -14,13 +14,15 @@ from app.stores.pages import after_id, page
 from app.stores.schema import agents, portfolios
 
 SETTABLE = frozenset(
-    ("name", "description", "system_prompt", "provider", "model", "portfolio_id", "top_k",
+    ("name", "description", "system_prompt", "provider", "model", "portfolio_id",
+     "persona_portfolio_id", "top_k",
      "max_tokens", "temperature")
 )  # fmt: skip
 SHOWN = (
     agents.c.id, agents.c.name, agents.c.description, agents.c.system_prompt, agents.c.provider,
-    agents.c.model, agents.c.portfolio_id, agents.c.top_k, agents.c.max_tokens,
-    agents.c.temperature, agents.c.version, agents.c.created_at, agents.c.updated_at,
+    agents.c.model, agents.c.portfolio_id, agents.c.persona_portfolio_id, agents.c.top_k,
+    agents.c.max_tokens, agents.c.temperature, agents.c.version, agents.c.created_at,
+    agents.c.updated_at,
 )  # fmt: skip
 MISSING = "There is no such agent."
 
@@ -32,10 +34,10 @@ class PgAgents:
         self._database = database
 
     async def create(self, scope: Scope, values: Mapping[str, Any]) -> AgentRecord:
-        """Conflict when the name is taken, NotFound when `portfolio_id` is not this tenant's."""
+        """Conflict when the name is taken, NotFound when a portfolio is not this tenant's."""
         check_settable(values, SETTABLE)
         async with self._database.session(scope) as session:
-            await _check_portfolio(session, values)
+            await _check_portfolios(session, values)
             statement = insert(agents).values(tenant_id=scope.tenant_id, **values)
             return _record((await session.execute(statement.returning(*SHOWN))).one())
 
@@ -61,7 +63,7 @@ class PgAgents:
             .returning(*SHOWN)
         )
         async with self._database.session(scope) as session:
-            await _check_portfolio(session, values)
+            await _check_portfolios(session, values)
             return _found((await session.execute(statement)).one_or_none())
 
     async def delete(self, scope: Scope, agent_id: int) -> None:
@@ -78,13 +80,16 @@ def check_settable(values: Mapping[str, Any], settable: frozenset[str]) -> None:
         raise InvalidInput(f"`{name}` cannot be set.")
 
 
-async def _check_portfolio(session: AsyncSession, values: Mapping[str, Any]) -> None:
-    """Lock the portfolio that an agent shall use. A foreign key alone would accept another
-    tenant's, and locking it before the agent is the order in which deleting it locks both."""
-    if (portfolio_id := values.get("portfolio_id")) is None:
+async def _check_portfolios(session: AsyncSession, values: Mapping[str, Any]) -> None:
+    """Lock the portfolios that an agent shall use. A foreign key alone would accept another
+    tenant's, and locking them before the agent is the order in which deleting one locks both."""
+    given = (values.get("portfolio_id"), values.get("persona_portfolio_id"))
+    wanted = sorted({checked_id(each) for each in given if each is not None})
+    if not wanted:
         return
-    statement = select(portfolios.c.id).where(portfolios.c.id == checked_id(portfolio_id))
-    if not (await session.execute(statement.with_for_update(read=True, key_share=True))).all():
+    statement = select(portfolios.c.id).where(portfolios.c.id.in_(wanted)).order_by(portfolios.c.id)
+    found = await session.execute(statement.with_for_update(read=True, key_share=True))
+    if len(found.all()) < len(wanted):
         raise NotFound("There is no such portfolio.")
 
 

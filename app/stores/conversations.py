@@ -56,15 +56,6 @@ def _loaded(row: asyncpg.Record) -> Loaded:
     history: list[ChatMessage] = []
     for question, answer in zip(row["questions"] or (), row["answers"] or (), strict=True):
         history += (ChatMessage("user", question), ChatMessage("assistant", answer))
-    portfolio = None
-    if row["portfolio_id"] is not None:
-        portfolio = Portfolio(
-            id=row["portfolio_id"],
-            name=row["portfolio_name"],
-            version=row["portfolio_version"],
-            encoder=row["portfolio_encoder"],
-            cache_epoch=row["portfolio_epoch"],
-        )
     agent = Agent(
         id=row["agent_id"],
         name=row["agent_name"],
@@ -77,8 +68,27 @@ def _loaded(row: asyncpg.Record) -> Loaded:
         temperature=row["temperature"],
         version=row["agent_version"],
         cache_epoch=row["agent_epoch"],
+        persona_portfolio_id=row["persona_id"],
     )
-    return Loaded(agent, portfolio, history, row["tenant_epoch"])
+    return Loaded(
+        agent=agent,
+        portfolio=_portfolio(row, "portfolio"),
+        history=history,
+        tenant_epoch=row["tenant_epoch"],
+        persona=_portfolio(row, "persona"),
+    )
+
+
+def _portfolio(row: asyncpg.Record, prefix: str) -> Portfolio | None:
+    if row[f"{prefix}_id"] is None:
+        return None
+    return Portfolio(
+        id=row[f"{prefix}_id"],
+        name=row[f"{prefix}_name"],
+        version=row[f"{prefix}_version"],
+        encoder=row[f"{prefix}_encoder"],
+        cache_epoch=row[f"{prefix}_epoch"],
+    )
 
 
 def _payload(turn: Turn) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from app.stores.database import Database, checked_id
 from app.stores.encoders import encoders_of, hold_encoders
 from app.stores.indexing import clear_chunks, replace_content
 from app.stores.pages import after_id, page
+from app.stores.terms import TermChange, settle_terms
 
 # The portfolio stays while this transaction lasts; its version and counts may change meanwhile.
 HOLD_PORTFOLIO = "SELECT id FROM portfolios WHERE id = $1 FOR KEY SHARE"
@@ -28,7 +29,7 @@ EXISTS = "SELECT EXISTS (SELECT FROM portfolios WHERE id = $1)"
 CHANGED = """
 UPDATE portfolios
    SET version = version + 1, document_count = document_count + $2, chunk_count = chunk_count + $3,
-       updated_at = now()
+       length_total = length_total + $4, updated_at = now()
  WHERE id = $1
 """
 DROP_UPLOADS = "DELETE FROM document_uploads WHERE document_id = $1 AND id <= $2"
@@ -98,10 +99,12 @@ class PgDocuments:
             former = await _lock(connection, upload)
             if former is not None:
                 encoders = await encoders_of(connection, upload.portfolio_id)
-                await replace_content(connection, upload, language, chunks, encoders, vectors)
+                change = await replace_content(
+                    connection, upload, language, chunks, encoders, vectors
+                )
                 first = int(former["revision"] == 0)
                 added = len(chunks) - former["chunk_count"]
-                await connection.execute(CHANGED, upload.portfolio_id, first, added)
+                await _changed(connection, change, first, added)
             await connection.execute(DROP_UPLOADS, upload.document_id, upload.id)
 
     async def fail(self, upload: Upload, error: str, *, final: bool) -> None:
@@ -158,19 +161,27 @@ class PgDocuments:
                 raise NotFound(MISSING)
             await _hold(connection, portfolio_id)
             await connection.execute("SELECT FROM documents WHERE id = $1 FOR UPDATE", document_id)
-            await clear_chunks(connection, portfolio_id, document_id)
+            change = await clear_chunks(connection, portfolio_id, document_id)
             gone = await connection.fetchrow(
                 "DELETE FROM documents WHERE id = $1 RETURNING revision, chunk_count", document_id
             )
             if gone is None:
                 raise NotFound(MISSING)
             counted = -int(gone["revision"] > 0)
-            await connection.execute(CHANGED, portfolio_id, counted, -gone["chunk_count"])
+            await _changed(connection, change, counted, -gone["chunk_count"])
 
 
 async def _hold(connection: asyncpg.Connection, portfolio_id: int) -> None:
     if await connection.fetchval(HOLD_PORTFOLIO, portfolio_id) is None:
         raise NotFound(MISSING_PORTFOLIO)
+
+
+async def _changed(
+    connection: asyncpg.Connection, change: TermChange, documents: int, chunks: int
+) -> None:
+    """Raise the portfolio's version and count; from here on its writers wait for each other."""
+    await connection.execute(CHANGED, change.portfolio_id, documents, chunks, change.length)
+    await settle_terms(connection, change)
 
 
 async def _lock(connection: asyncpg.Connection, upload: Upload) -> asyncpg.Record | None:

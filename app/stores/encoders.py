@@ -7,15 +7,15 @@ is there when the encoders change has the vectors that were asked for before, an
 those that are asked for now.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import asyncpg
 from pgvector import HalfVector
 
-from app.chat.model import Vector
-from app.errors import EncoderUnavailable
-from app.stores.database import Database
+from app.chat.model import Scope, Vector
+from app.errors import EncoderUnavailable, NotFound
+from app.stores.database import Database, checked_id
 
 # An advisory lock, because it is fair: a row's shared locks would keep an exclusive one waiting
 # for as long as there is always some document being indexed.
@@ -27,6 +27,7 @@ SELECT e.id, e.name, e.dimension
   FROM portfolios p JOIN encoders e ON e.id IN (p.encoder_id, p.next_encoder_id)
  WHERE p.id = $1 ORDER BY e.id = p.encoder_id DESC
 """
+SERVING = "SELECT portfolio_encoder($1, $2) AS name"
 # One statement of a large document's transaction takes up to half a second; it has dozens.
 EXCLUDE_SECONDS = 60.0
 
@@ -60,8 +61,10 @@ class Encoders:
         """The encoder; EncoderUnavailable where the database was not prepared for it."""
         return await self.first([name])
 
-    async def first(self, names: Sequence[str]) -> EncoderRow:
+    async def first(self, names: Collection[str]) -> EncoderRow:
         """The first of the encoders that the database is prepared for, else EncoderUnavailable."""
+        if not names:
+            raise EncoderUnavailable
         for name in names:
             if name not in self._known:
                 rows = await self._database.fetch(
@@ -72,6 +75,13 @@ class Encoders:
                 self._known[name] = EncoderRow(*rows[0])
             return self._known[name]
         raise EncoderUnavailable("The database is not prepared for this encoder.")
+
+    async def serving(self, scope: Scope, portfolio_id: int) -> str:
+        """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
+        [row] = await self._database.fetch(SERVING, scope.tenant_id, checked_id(portfolio_id))
+        if row["name"] is None:
+            raise NotFound
+        return str(row["name"])
 
 
 async def hold_encoders(connection: asyncpg.Connection, portfolio_id: int) -> None:

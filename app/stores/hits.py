@@ -17,6 +17,6 @@ def hit(record: asyncpg.Record) -> Hit:
         end=record["end_char"],
         language=record["language"],
         score=record["score"],
-        ordinal=record.get("ordinal", 0),
-        tail=record.get("tail", ""),
+        ordinal=record["ordinal"],
+        tail=record["tail"],
     )

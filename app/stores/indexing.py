@@ -9,6 +9,8 @@ from app.ingest.errors import EncodersChanged
 from app.ingest.ports import IndexedChunk, Upload
 from app.stores.acceptance import content_hash
 from app.stores.encoders import EncoderRow
+from app.stores.graph import insert_mentions
+from app.stores.terms import TermChange, add_terms, begin_terms, remove_terms
 
 # Rows for one statement: half a second of HNSW insertion at worst, well within its timeout.
 CHUNKS_A_STATEMENT = 200
@@ -31,10 +33,10 @@ DELETE FROM rag_embedding
 CLEAR_CHUNKS = "DELETE FROM rag_chunk WHERE document_id = $1"
 INSERT_CHUNKS = """
 INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char, text,
-                       tail, language, tsv)
-SELECT $1, $2, $3, ordinal, start_char, end_char, text, tail, $4, chunk_tsv($4, $5, text)
-  FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::text[], $10::text[])
-       AS g(ordinal, start_char, end_char, text, tail)
+                       tail, question, language)
+SELECT $1, $2, $3, ordinal, start_char, end_char, text, tail, question, $4
+  FROM unnest($5::integer[], $6::integer[], $7::integer[], $8::text[], $9::text[],
+              $10::text[]) AS g(ordinal, start_char, end_char, text, tail, question)
 """
 INSERT_VECTORS = """
 INSERT INTO rag_embedding (portfolio_id, chunk_id, encoder_id, tenant_id, embedding)
@@ -51,8 +53,9 @@ async def replace_content(
     chunks: Sequence[IndexedChunk],
     encoders: Sequence[EncoderRow],
     vectors: Mapping[str, Sequence[Vector]],
-) -> None:
-    """Make the upload's text, chunks and vectors the document's, in the caller's transaction.
+) -> TermChange:
+    """Make the upload's text, chunks, terms and vectors the document's, in the caller's
+    transaction, which has to settle the change of terms.
 
     EncodersChanged where an encoder's vectors are not there, EncoderUnavailable where one's
     length is not the encoder's dimension.
@@ -63,7 +66,7 @@ async def replace_content(
         encoder.id: [encoder.halfvec(vector) for vector in vectors[encoder.name]]
         for encoder in encoders
     }
-    await clear_chunks(connection, upload.portfolio_id, upload.document_id)
+    change = await clear_chunks(connection, upload.portfolio_id, upload.document_id)
     await connection.execute(
         REPLACE,
         upload.document_id,
@@ -83,19 +86,27 @@ async def replace_content(
             INSERT_CHUNKS,
             *owner,
             language,
-            upload.title,
             ordinals,
             [chunk.span.start for chunk in part],
             [chunk.span.end for chunk in part],
             [chunk.text for chunk in part],
             [chunk.tail for chunk in part],
+            [chunk.question for chunk in part],
         )
+        await insert_mentions(connection, owner, start, part)
+        await add_terms(connection, owner, upload.title, ordinals, change)
         for encoder_id, values in stored.items():
             some = values[start : start + CHUNKS_A_STATEMENT]
             await connection.execute(INSERT_VECTORS, *owner, encoder_id, ordinals, some)
+    return change
 
 
-async def clear_chunks(connection: asyncpg.Connection, portfolio_id: int, document_id: int) -> None:
-    """Remove a document's chunks and vectors."""
+async def clear_chunks(
+    connection: asyncpg.Connection, portfolio_id: int, document_id: int
+) -> TermChange:
+    """Remove a document's chunks, vectors and terms; the caller settles the change of terms."""
+    change = await begin_terms(connection, portfolio_id, document_id)
+    await remove_terms(connection, change)
     await connection.execute(CLEAR_VECTORS, portfolio_id, document_id)
     await connection.execute(CLEAR_CHUNKS, document_id)
+    return change

@@ -12,7 +12,7 @@ SEARCH = "SELECT * FROM search_keywords($1, $2, $3, $4, $5, $6)"
 
 
 class PgKeywords:
-    """The port `KeywordStore` on Postgres' text search."""
+    """The port `KeywordStore` on Postgres: BM25 with the portfolio's own frequencies."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,8 +26,11 @@ class PgKeywords:
         limit: int,
         filters: Mapping[str, Any],
     ) -> Sequence[Hit]:
-        """Chunks that share at least one word's stem with the query, stop words aside; those
-        with more of them, closer together or in the title first. NotFound for the portfolio."""
+        """The `min(limit, matching)` best chunks by BM25 that share a term with the query: a
+        word's stem in the chunk's language, with its accents or without, stop words of the
+        query's language aside. Exactly the best, though the weights' mean length may be
+        `app.stores.terms.MEAN_TOLERANCE` off. Equal scores are ordered by chunk id; `filters`
+        are equalities on the documents' metadata. NotFound for the portfolio."""
         found = await self._database.fetch(
             SEARCH,
             scope.tenant_id,

@@ -6,14 +6,12 @@ from typing import Any
 import asyncpg
 
 from app.chat.model import Scope, Vector
-from app.errors import NotFound
 from app.retrieval.ports import EncoderChanged, Hit
 from app.stores.database import Database, checked_id
 from app.stores.encoders import Encoders
 from app.stores.hits import hit
 
 VECTOR = "SELECT * FROM search_vectors($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-ENCODER = "SELECT portfolio_encoder($1, $2) AS name"
 CHANGED = "CS001"  # what `search_vectors` raises where another encoder serves the portfolio
 
 
@@ -63,7 +61,4 @@ class PgPassages:
 
     async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
         """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
-        [row] = await self._database.fetch(ENCODER, scope.tenant_id, checked_id(portfolio_id))
-        if row["name"] is None:
-            raise NotFound
-        return str(row["name"])
+        return await self._encoders.serving(scope, portfolio_id)

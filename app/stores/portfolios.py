@@ -1,6 +1,6 @@
 """Portfolios as their administrators see them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
@@ -28,10 +28,11 @@ MISSING = "There is no such portfolio."
 class PgPortfolios:
     """The port `Portfolios` on Postgres.
 
-    `encoders`: the first of these that the database is prepared for serves a new portfolio.
+    `encoders`: the first of these that the database is prepared for serves a new portfolio. They
+    are looked at each time, since not all may be known from the start.
     """
 
-    def __init__(self, database: Database, encoders: Sequence[str]) -> None:
+    def __init__(self, database: Database, encoders: Collection[str]) -> None:
         self._database = database
         self._encoders = Encoders(database)
         self._preferred = encoders

@@ -3,7 +3,7 @@
 Row level security, functions, partitions and HNSW indexes are the migrations' alone.
 """
 
-from pgvector.sqlalchemy import HALFVEC
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 PARTITION_PREFIX = "rag_embedding_p"
 
@@ -115,6 +116,8 @@ portfolios = Table(
     _number("cache_epoch", "0"),
     _number("document_count", "0"),
     _number("chunk_count", "0"),
+    _number("length_total", "0"),
+    Column("mean_length", Double, nullable=False, server_default="1"),
     Column("encoder_id", Integer, ForeignKey("encoders.id"), nullable=False),
     Column("next_encoder_id", Integer, ForeignKey("encoders.id")),
     _now("created_at"),
@@ -133,6 +136,7 @@ agents = Table(
     _text("provider", "auto"),
     Column("model", Text),
     Column("portfolio_id", BigInteger, ForeignKey("portfolios.id", ondelete="SET NULL")),
+    Column("persona_portfolio_id", BigInteger, ForeignKey("portfolios.id", ondelete="SET NULL")),
     _number("top_k", "15", Integer),
     _number("max_tokens", "6000", Integer),
     Column("temperature", Double, nullable=False, server_default="0.2"),
@@ -142,6 +146,7 @@ agents = Table(
     _now("updated_at"),
     UniqueConstraint("tenant_id", "name", name="uq_agents_tenant_id_name"),
     Index("ix_agents_portfolio_id", "portfolio_id"),
+    Index("ix_agents_persona_portfolio_id", "persona_portfolio_id"),
 )
 
 documents = Table(
@@ -210,11 +215,41 @@ rag_chunk = Table(
     _number("end_char", None, Integer),
     _text("text"),
     _text("tail", ""),
+    Column("question", Text),
     _text("language"),
-    Column("tsv", TSVECTOR, nullable=False),
     _now("created_at"),
     UniqueConstraint("portfolio_id", "id", name="uq_rag_chunk_portfolio_id_id"),
     UniqueConstraint("document_id", "ordinal", name="uq_rag_chunk_document_id_ordinal"),
+    Index("ix_rag_chunk_question", "portfolio_id", postgresql_where=text("question IS NOT NULL")),
+)
+
+rag_terms = Table(
+    "rag_terms",
+    metadata,
+    Column(
+        "chunk_id", BigInteger, ForeignKey("rag_chunk.id", ondelete="CASCADE"), primary_key=True
+    ),
+    _number("portfolio_id"),
+    _number("tenant_id"),
+    _number("length", None, Integer),
+    Column("weights", SPARSEVEC, nullable=False),
+    Column("terms", ARRAY(Integer), nullable=False),
+    Column("counts", ARRAY(SmallInteger), nullable=False),
+    Index("ix_rag_terms_terms", "terms", postgresql_using="gin"),
+)
+
+rag_frequencies = Table(
+    "rag_frequencies",
+    metadata,
+    Column(
+        "portfolio_id",
+        BigInteger,
+        ForeignKey("portfolios.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("term", Integer, primary_key=True),
+    _number("tenant_id"),
+    _number("chunks", None, Integer),
 )
 
 rag_embedding = Table(
@@ -229,6 +264,24 @@ rag_embedding = Table(
         ["portfolio_id", "chunk_id"], ["rag_chunk.portfolio_id", "rag_chunk.id"], ondelete="CASCADE"
     ),
     postgresql_partition_by="HASH (portfolio_id)",
+)
+
+rag_mention = Table(
+    "rag_mention",
+    metadata,
+    Column("portfolio_id", BigInteger, primary_key=True),
+    Column("key", Text(collation="C"), primary_key=True),
+    Column("chunk_id", BigInteger, primary_key=True),
+    _number("tenant_id"),
+    ForeignKeyConstraint(
+        ["portfolio_id", "chunk_id"], ["rag_chunk.portfolio_id", "rag_chunk.id"], ondelete="CASCADE"
+    ),
+    Index(
+        "ix_rag_mention_chunk_id",
+        "portfolio_id",
+        "chunk_id",
+        postgresql_include=["key", "tenant_id"],
+    ),
 )
 
 vector_cache = Table(

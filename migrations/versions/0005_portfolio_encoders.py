@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from migrations.script import run_script
+from migrations.script import drop_functions, for_nobody, for_the_service, run_script
 
 revision = "0005"
 down_revision = "0004"
@@ -226,7 +226,7 @@ DEFINITION = "encoder_index_definition(text, integer, integer, text)"
 
 def upgrade() -> None:
     run_script(COLUMNS)
-    drop(LOAD, SEARCH, ENSURE)
+    drop_functions(LOAD, SEARCH, ENSURE)
     for script in (LOAD_QUESTION, SEARCH_VECTORS, ENSURE_ENCODER):
         run_script(script)
     for_the_service(LOAD, SEARCH, ENCODER)
@@ -235,25 +235,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     former = import_module("migrations.versions.0003_functions")
-    drop(LOAD, SEARCH, ENCODER, ENSURE, DEFINITION, INDEX, FORMER_SEARCH, FORMER_TURN)
+    drop_functions(LOAD, SEARCH, ENCODER, ENSURE, DEFINITION, INDEX, FORMER_SEARCH, FORMER_TURN)
     for script in (former.QUESTION_PATH, former.VECTOR_SEARCH, former.ENCODERS):
         run_script(script)
     for_the_service(LOAD, SEARCH, FORMER_SEARCH, FORMER_TURN)
     for_nobody(ENSURE)
     run_script("ALTER TABLE portfolios DROP COLUMN encoder_id, DROP COLUMN next_encoder_id")
-
-
-def drop(*signatures: str) -> None:
-    for signature in signatures:
-        run_script(f"DROP FUNCTION {signature}")
-
-
-def for_the_service(*signatures: str) -> None:
-    for_nobody(*signatures)
-    for signature in signatures:
-        run_script(f"GRANT EXECUTE ON FUNCTION {signature} TO citestream_app")
-
-
-def for_nobody(*signatures: str) -> None:
-    for signature in signatures:
-        run_script(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")

@@ -1,6 +1,6 @@
 """What every search returns: a chunk with its place among its neighbours."""
 
-from migrations.script import run_script
+from migrations.script import drop_functions, for_the_service, run_script
 
 revision = "0006"
 down_revision = "0005"
@@ -39,16 +39,17 @@ CREATE FUNCTION chunk_hits(p_ids bigint[], p_scores double precision[]) RETURNS 
       JOIN documents d ON d.id = c.document_id
      ORDER BY n.place
 $$;
-REVOKE ALL ON FUNCTION chunk_hits(bigint[], double precision[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION chunk_hits(bigint[], double precision[]) TO citestream_app;
 """
+
+HITS = "chunk_hits(bigint[], double precision[])"
 
 
 def upgrade() -> None:
     run_script(COLUMNS)
     run_script(CHUNK_HITS)
+    for_the_service(HITS)
 
 
 def downgrade() -> None:
-    run_script("DROP FUNCTION chunk_hits(bigint[], double precision[])")
+    drop_functions(HITS)
     run_script("ALTER TABLE rag_chunk DROP COLUMN tail")

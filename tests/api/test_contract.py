@@ -280,10 +280,12 @@ async def test_health(world: World, client: httpx2.AsyncClient) -> None:
     assert down.json()["code"] == "unavailable"
 
 
-async def test_openapi_describes_every_call(client: httpx2.AsyncClient) -> None:
+async def test_openapi_describes_every_call_that_speaks_json(client: httpx2.AsyncClient) -> None:
     described = (await client.get("/openapi.json")).json()
     for router in ROUTERS:
         for route in router.routes:
+            if route.path == "/metrics":  # type: ignore[attr-defined]
+                continue
             for method in route.methods:  # type: ignore[attr-defined]
                 call = described["paths"][route.path][method.lower()]  # type: ignore[attr-defined]
                 assert call["description"].endswith(".")

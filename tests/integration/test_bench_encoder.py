@@ -1,7 +1,10 @@
 """The processes that `citestream bench encoder` consists of, against the real service."""
 
+from pathlib import Path
+
 import pytest
 
+from app.bench import cached_vectors
 from app.bench.encoder import WORKER_LIMIT_MB, questions
 from app.bench.workers import WorkerFailed, worker
 from app.encoder.backend import DEFAULT_MODEL
@@ -43,6 +46,12 @@ async def test_a_model_that_cannot_be_loaded_is_told() -> None:
     async with worker("app.bench.bare", "/nowhere", "torch", "") as bare:
         with pytest.raises(WorkerFailed, match="is not a model"):
             await bare.read()
+
+
+async def test_a_process_finds_what_another_has_left_in_redis(tmp_path: Path) -> None:
+    shared, local = await cached_vectors.measure(1, tmp_path)
+    assert 0 < local.median < shared.median
+    assert (shared.unit, shared.limit) == ("ms", cached_vectors.LIMIT_MS)
 
 
 async def test_an_api_process_is_light_and_holds_no_model(encoder_url: str) -> None:

@@ -12,6 +12,7 @@ import httpx2
 import psutil
 import pytest
 
+from app.encoder.backend import PREPARING
 from tests.support.command import Running, environment, output_of, running
 
 QUESTION = "Who led the Atlas dashboard?"
@@ -40,6 +41,10 @@ async def test_the_ready_line_has_the_page_and_a_curl_that_works_as_printed(
     assert "<html" in page.text
 
 
+async def test_the_first_start_says_that_it_prepares_the_model(service: Running) -> None:
+    assert PREPARING in service.lines
+
+
 async def test_the_api_process_never_imports_torch(service: Running) -> None:
     maps = Path(f"/proc/{service.process.pid}/maps")
     if not maps.exists():  # macOS: the import-linter contract and the encoder's test stand alone
@@ -51,6 +56,9 @@ async def test_the_api_process_never_imports_torch(service: Running) -> None:
         if "encoder" in child.cmdline()
     ]
     assert len(encoder) == 1
+    libraries = Path(f"/proc/{encoder[0].pid}/maps").read_text()
+    assert "onnxruntime" in libraries
+    assert "torch" not in libraries
 
 
 async def test_ask_streams_an_answer_and_lists_its_sources(service: Running) -> None:
@@ -152,7 +160,7 @@ async def test_ctrl_c_stops_every_process_and_data_survive(server_folder: Path) 
     assert not [child for child in children if child.is_running()]
     modes = [stat.S_IMODE(parent.stat().st_mode) for parent in data.parents if parent != Path("/")]
     async with running(data) as again:
-        assert not [line for line in again.lines if "Indexing" in line]
+        assert not [line for line in again.lines if "Indexing" in line or PREPARING in line]
         path = f"/api/conversations/{asked.json()['conversation_id']}"
         async with httpx2.AsyncClient(base_url=again.url, trust_env=False) as http:
             stored = await http.get(path)

@@ -2,22 +2,27 @@
 
 import asyncio
 import json
+import os
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
-from app.encoder.backend import EncodingFailed, ModelUnusable
+from app.encoder import loading as loading_module
+from app.encoder.backend import DEFAULT_BACKEND, PREPARING, EncodingFailed, ModelUnusable
 from app.encoder.client import EncoderClient
 from app.encoder.export import GRAPH, MANIFEST, REFERENCES
 from app.encoder.exported import UNFINISHED
 from app.encoder.loading import load_backend
 from tests.support import tiny_model
 from tests.support.encoder import cosine, encoder_process
+from tests.support.people import until
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +103,7 @@ def test_a_damaged_file_is_made_again_and_leftovers_are_removed(
     graph = _copied(exports, tmp_path, tiny) / GRAPH
     with graph.open("r+b") as file:
         file.truncate(graph.stat().st_size // 2)
-    leftover = tmp_path / f"{UNFINISHED}{_dead_pid()}-x"
+    leftover = tmp_path / f"{UNFINISHED}{graph.parent.name}-x"
     leftover.mkdir()
     again = load_backend(str(tiny), backend="onnx", cache=tmp_path).encode(["text"], "query")
     assert again == expected
@@ -106,20 +111,118 @@ def test_a_damaged_file_is_made_again_and_leftovers_are_removed(
     assert [path.name for path in tmp_path.iterdir()] == [graph.parent.name]
 
 
-def test_two_that_start_at_once_end_with_one_export(tiny: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys; from app.encoder.loading import load_backend; "
-        "load_backend(sys.argv[1], backend='onnx', cache=sys.argv[2]); "
-        "assert 'torch' not in sys.modules"
+LOAD = """
+import sys
+from app.encoder.loading import load_backend
+load_backend(sys.argv[1], backend="onnx", cache=sys.argv[2])
+assert "torch" not in sys.modules
+"""
+
+
+@asynccontextmanager
+async def loading(tiny: Path, place: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that loads the model with a cache in this folder. Each process that exports adds
+    a line to the file `exporting` there."""
+    (place / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'app.encoder.export' in sys.orig_argv:\n"
+        f"    open({str(place / 'exporting')!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
     )
-    command = [sys.executable, "-c", code, str(tiny), str(tmp_path)]
+    command = [sys.executable, "-c", LOAD, str(tiny), str(place / "cache")]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *sys.path])},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
-    async def both() -> list[int]:
-        processes = [await asyncio.create_subprocess_exec(*command) for _ in range(2)]
-        return [await process.wait() for process in processes]
 
-    assert asyncio.run(both()) == [0, 0]
-    assert len(list(tmp_path.iterdir())) == 1
+async def says_that_it_prepares(process: asyncio.subprocess.Process) -> None:
+    assert process.stderr is not None
+    assert PREPARING in (await process.stderr.readline()).decode()
+
+
+def exporters(place: Path) -> list[int]:
+    file = place / "exporting"
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+async def test_of_two_that_start_at_once_one_exports(tiny: Path, tmp_path: Path) -> None:
+    async with loading(tiny, tmp_path) as one, loading(tiny, tmp_path) as other:
+        for process in (one, other):
+            await says_that_it_prepares(process)
+        assert [await one.wait(), await other.wait()] == [0, 0]
+    assert len(exporters(tmp_path)) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+async def test_one_that_is_killed_holds_up_nobody(tiny: Path, tmp_path: Path) -> None:
+    async with loading(tiny, tmp_path) as killed, loading(tiny, tmp_path) as waiting:
+        for process in (killed, waiting):
+            await says_that_it_prepares(process)
+        until(lambda: exporters(tmp_path))
+        exporter = psutil.Process(exporters(tmp_path)[0])
+        if exporter.ppid() == waiting.pid:
+            killed, waiting = waiting, killed
+        killed.kill()
+        assert await waiting.wait() == 0
+        psutil.wait_procs([exporter], timeout=30)
+        assert not exporter.is_running()
+    assert len(exporters(tmp_path)) == 2
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+async def info(*options: str, **popen: Any) -> tuple[dict[str, Any], str]:
+    """What an encoder of these options has loaded, and its standard error to its end."""
+    async with encoder_process("--port", "0", *options, **popen) as (process, url):
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+            loaded: dict[str, Any] = (await http.get("/info")).json()
+        process.terminate()
+        _, errors = await process.communicate()
+        return loaded, errors.decode()
+
+
+async def test_the_default_is_onnx(tiny: Path, exports: Path) -> None:
+    load_backend(str(tiny), backend="onnx", cache=exports)
+    options = ("--model", str(tiny), "--backend", DEFAULT_BACKEND, "--cache", str(exports))
+    loaded, errors = await info(*options)
+    assert (loaded["backend"], errors) == ("onnx", "")
+
+
+async def test_where_onnx_is_of_no_use_the_default_is_torch_and_says_so(
+    tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('broken', name='onnxruntime')")
+    python_path = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": python_path}
+    options = ("--model", str(tiny), "--cache", str(tmp_path / "cache"))
+    loaded, errors = await info(*options, "--backend", DEFAULT_BACKEND, env=environment)
+    assert loaded["backend"] == "torch"
+    assert errors.count("\n") == 1
+    assert "needs the package onnxruntime; install citestream[encoder]." in errors
+    async with encoder_process(
+        "--port", "0", *options, "--backend", "onnx", wait=False, env=environment
+    ) as (process, _):
+        _, output = await process.communicate()
+    assert process.returncode == 1
+    assert output.decode() in errors
+
+
+def test_a_card_that_onnx_cannot_use_is_left_to_torch(
+    tiny: Path, exports: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Not torch itself: the suite does not import it.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(loading_module, "NVIDIA", exports)
+    with pytest.raises(ModelUnusable, match="torch is not installed"):
+        load_backend(str(tiny), cache=exports)
+    assert "install onnxruntime-gpu" in caplog.text
+    assert load_backend(str(tiny), device="cpu", cache=exports).info.backend == "onnx"
 
 
 def test_other_vectors_than_torchs_are_refused(tiny: Path, exports: Path, tmp_path: Path) -> None:
@@ -136,15 +239,16 @@ def test_other_vectors_than_torchs_are_refused(tiny: Path, exports: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")]
+    ("backend", "package", "extras"),
+    [("onnx", "onnxruntime", "encoder"), ("openvino", "openvino", "encoder,openvino")],
 )
 def test_a_missing_package_is_one_sentence(
-    backend: str, package: str, exports: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, package: str, extras: str, exports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModelUnusable) as raised:
         load_backend(backend=backend, cache=exports)
-    sentence = f"needs the package {package}; install citestream[{backend}]."
+    sentence = f"needs the package {package}; install citestream[{extras}]."
     assert str(raised.value) == f"The backend {backend} {sentence}"
 
 
@@ -180,9 +284,3 @@ def _copied(exports: Path, target: Path, model: Path) -> Path:
     """A copy of a model's export in a cache of its own."""
     [made] = exports.glob(f"{model.name}-*")
     return Path(shutil.copytree(made, target / made.name))
-
-
-def _dead_pid() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid

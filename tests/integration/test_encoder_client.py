@@ -79,6 +79,25 @@ async def test_its_revision_goes_with_every_request_so_that_vectors_never_mix() 
     assert error.message == "The encoder answered 404: This server hosts other."
 
 
+async def test_one_that_comes_back_as_another_model_is_not_back() -> None:
+    hosted = dict(INFO)
+
+    async def handler(path: str, body: dict[str, Any]) -> Reply:
+        return (200, hosted, {}) if path == "/info" else answer(packed(1, 0))
+
+    async with (
+        scripted_server(handler) as url,
+        await EncoderClient.connect(url) as client,
+    ):
+        await client.ping()
+        hosted["id"] = "m@2"
+        with pytest.raises(EncoderUnavailable, match="hosts m@2 now, and not m@1"):
+            await client.ping()
+        hosted.clear()
+        with pytest.raises(EncoderUnavailable, match="no model that it tells now"):
+            await client.ping()
+
+
 async def test_overload_carries_the_time_to_wait() -> None:
     error = await refusal(lambda _: (429, {}, {"Retry-After": "7"}))
     assert (error.retry_after, error.status) == (7.0, 503)

@@ -331,7 +331,7 @@ async def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> No
 
 async def test_it_never_outlives_a_killed_parent(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.cli", "encoder", "--exit-with-parent"]
-    command += ["--uds", str(tmp_path / "encoder.sock")]
+    command += ["--backend", "torch", "--uds", str(tmp_path / "encoder.sock")]
     parent = f"import subprocess; subprocess.Popen({command!r}, stdin=subprocess.PIPE).wait()"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", parent, stdout=asyncio.subprocess.PIPE

@@ -107,7 +107,7 @@ def clone(tmp_path: Path) -> Clone:
 def test_a_first_and_a_second_call(clone: Clone) -> None:
     first = clone.run()
     assert (first.returncode, first.stderr) == (0, "")
-    assert "about 400 MB" in first.stdout
+    assert "about 430 MB" in first.stdout
     assert clone.asked() == [CPU, ".[encoder,embedded]"]
     second = clone.run(PYTHON="/nowhere/python")
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")

@@ -54,6 +54,7 @@ async def test_only_the_owner_looks_across_and_only_where_it_must(stores: Stores
     assert [tuple(row.values()) for row in others] == [
         ("api_keys", ["citestream_owner"], "SELECT"),
         ("document_uploads", ["citestream_owner"], "ALL"),
+        ("rag_terms", ["citestream_owner"], "SELECT"),  # keys of words and weights, not texts
         ("tenants", ["citestream_owner"], "ALL"),
         ("vector_cache", ["citestream_owner"], "DELETE"),  # both: what nobody uses any more
         ("vector_cache", ["citestream_owner"], "SELECT"),
@@ -152,6 +153,7 @@ async def test_foreign_ids_are_not_found_in_every_method(stores: Stores, filled:
             lambda: s.conversations.load(scope, Question(own_agent, "?", portfolio)),
             lambda: s.passages.vector_search(scope, portfolio, ENCODER, vector, 5, {}),
             lambda: s.keywords.keyword_search(scope, portfolio, "atlas", "en", 5, {}),
+            lambda: s.graph.neighbourhood(scope, portfolio, ["atlas"], {}),
         ]
 
     foreign = (filled.agent_id, filled.portfolio_id, filled.document_id)

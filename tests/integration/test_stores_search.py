@@ -3,7 +3,7 @@
 import math
 import random
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +15,7 @@ from app.ingest.ports import NewDocument
 from app.retrieval.ports import Hit
 from app.stores.database import Database
 from app.stores.passages import PgPassages
+from app.stores.vector_indexes import VectorIndexes
 from tests.support.pg_stores import DIMENSION, ENCODER, Stores, unit
 
 PARTITION = """
@@ -54,7 +55,7 @@ def ordinals(hits: Sequence[Hit]) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-async def corpus(stores: Stores) -> Corpus:
+async def corpus(stores: Stores, migrated: Servers) -> Corpus:
     """3,000 vectors around 30 centres in three portfolios that share a partition."""
     source, scope = random.Random(7), await stores.tenant()
     ids = [(await stores.portfolio(scope)).id for _ in range(49)]
@@ -75,23 +76,18 @@ async def corpus(stores: Stores) -> Corpus:
             await stores.add(scope, portfolio_id, document, made[start:end])
         vectors[portfolio_id] = [half(vector) for vector in made]
     await stores.behind("ANALYZE rag_embedding")
+    await VectorIndexes(migrated.owner_url, min(SIZES)).update()
     return Corpus(scope, vectors)
 
 
 @pytest.fixture(scope="module")
-async def hnsw_database(migrated: Servers) -> AsyncIterator[Database]:
-    """Without sorting, so that Postgres' estimate never prefers to scan a small portfolio."""
-    database = await Database.open(migrated.app_url + "&enable_sort=off")
-    yield database
-    await database.close()
-
-
-@pytest.fixture(scope="module")
-def passages(stores: Stores, hnsw_database: Database) -> dict[str, PgPassages]:
+def passages(stores: Stores) -> dict[str, PgPassages]:
     return {
         "exact": PgPassages(stores.database, exact_below_chunks=10**9, ef_search=100),
-        "hnsw": PgPassages(hnsw_database, exact_below_chunks=1, ef_search=100),
-        "hnsw that sees too little": PgPassages(hnsw_database, exact_below_chunks=1, ef_search=10),
+        "hnsw": PgPassages(stores.database, exact_below_chunks=1, ef_search=100),
+        "hnsw that sees too little": PgPassages(
+            stores.database, exact_below_chunks=1, ef_search=10
+        ),
     }
 
 
@@ -112,19 +108,18 @@ async def test_both_ways_return_exactly_what_brute_force_does(
                 assert hit.score == pytest.approx(cosine(vectors[number], half(query)), abs=1e-5)
 
 
-async def test_the_index_is_what_hnsw_uses(
-    corpus: Corpus, stores: Stores, hnsw_database: Database
-) -> None:
+async def test_the_portfolios_own_index_is_what_hnsw_uses(corpus: Corpus, stores: Stores) -> None:
     [encoder] = await stores.behind("SELECT id FROM encoders WHERE name = $1", ENCODER)
     portfolio_id, query = next(iter(corpus.vectors)), str([0.5] * DIMENSION)
     for way, cast, used in (("exact", "", False), ("hnsw", f"::halfvec({DIMENSION})", True)):
-        async with hnsw_database.transaction(corpus.scope) as connection:
+        async with stores.database.transaction(corpus.scope) as connection:
+            await connection.execute("SET LOCAL enable_sort = off")
             plan = await connection.fetch(
                 f"EXPLAIN SELECT chunk_id FROM rag_embedding WHERE portfolio_id = {portfolio_id} "
                 f"AND encoder_id = {encoder['id']} "
                 f"ORDER BY embedding{cast} <=> '{query}'::halfvec{cast} LIMIT 15"
             )
-        assert any("_hnsw_e" in row[0] for row in plan) == used, way
+        assert any(f"_hnsw_p{portfolio_id}_e" in row[0] for row in plan) == used, way
 
 
 @pytest.mark.parametrize("way", ["exact", "hnsw", "hnsw that sees too little"])
@@ -166,7 +161,7 @@ async def test_hnsw_that_comes_back_short_is_followed_by_an_exact_scan(
     corpus: Corpus, migrated: Servers
 ) -> None:
     database = await Database.open(
-        migrated.app_url + "&enable_sort=off&hnsw.max_scan_tuples=1&hnsw.scan_mem_multiplier=1"
+        migrated.app_url + "&hnsw.max_scan_tuples=1&hnsw.scan_mem_multiplier=1"
     )
     try:
         passages = PgPassages(database, exact_below_chunks=1, ef_search=1)

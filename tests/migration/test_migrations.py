@@ -16,6 +16,7 @@ from app.errors import DatabaseUnavailable
 from app.stores import migrate
 from app.stores.database import Database
 from app.stores.prepare import prepare
+from app.stores.vector_indexes import VectorIndexes
 
 # All but the last.
 REVISIONS = [f"{number:04}" for number in range(1, 10)]
@@ -37,6 +38,22 @@ async def main(url):
 asyncio.run(main(sys.argv[1]))
 """
 
+HNSW = "SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%USING hnsw%'"
+VECTORS = """
+WITH tenant AS MATERIALIZED (SELECT set_config('app.tenant_id', '1', false)), document AS (
+    INSERT INTO documents (tenant_id, portfolio_id, title, content_hash, status, chunk_count)
+    SELECT 1, 1, 'Title', '', 'indexed', 3 FROM tenant RETURNING id
+), chunks AS (
+    INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char,
+                           text, language)
+    SELECT 1, 1, d.id, n, 0, 1, substr('abc', n, 1), 'en' FROM document d, generate_series(1, 3) n
+    RETURNING id, ordinal
+), counted AS (
+    UPDATE portfolios SET chunk_count = 3 WHERE id = 1
+)
+INSERT INTO rag_embedding (portfolio_id, chunk_id, encoder_id, tenant_id, embedding)
+SELECT 1, id, 1, 1, (ARRAY['[2,0]', '[-1,0]', '[0,1]'])[ordinal]::halfvec FROM chunks
+"""
 SCHEMA = """
 SELECT 'column', table_name::text, column_name::text, data_type || coalesce(column_default, '')
   FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
@@ -193,22 +210,48 @@ async def test_prepare_never_resurrects_what_was_deleted(fresh_database: Fresh) 
         assert await query(url, f"{as_tenant} SELECT FROM {table}, t") == []
 
 
-async def test_each_encoder_has_an_index_in_each_partition(fresh_database: Fresh) -> None:
+async def test_an_encoder_is_registered_once_and_without_an_index(fresh_database: Fresh) -> None:
     url = (await fresh_database()).owner_url
     await migrate.upgrade(url)
     for name, dimension in (("small@1", 8), ("large@1", 1024), ("small@1", 8)):
         await prepare(url, name, dimension)
-    rows = await query(url, "SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '%USING hnsw%'")
-    for number, dimension in ((1, 8), (2, 1024)):
-        suffix = (
-            f"USING hnsw (((embedding)::halfvec({dimension})) halfvec_cosine_ops) "
-            f"WITH (m='16', ef_construction='64') WHERE (encoder_id = {number})"
-        )
-        assert sum(row["indexdef"].endswith(suffix) for row in rows) == 16
-    assert len(rows) == 32
+    rows = await query(url, "SELECT name, dimension FROM encoders ORDER BY id")
+    assert [tuple(row.values()) for row in rows] == [("small@1", 8), ("large@1", 1024)]
+    assert await query(url, HNSW) == []
     for name, dimension in (("small@1", 9), ("none@1", 0), ("huge@1", 5000)):
         with pytest.raises(migrate.MigrationFailed, match="dimensions"):
             await prepare(url, name, dimension)
+
+
+async def test_shared_indexes_go_and_search_finds_the_same(fresh_database: Fresh) -> None:
+    """Up, down and up again on a database with vectors, in every state of the indexes."""
+    url = (await fresh_database()).owner_url
+    await migrate.upgrade(url, "0007")
+    await prepare(url, "small@1", 2)
+    assert len(await query(url, HNSW)) == 16
+    await query(url, VECTORS)
+    searched = [await search(url)]
+    await migrate.upgrade(url, "0008")
+    assert await query(url, HNSW) == []
+    searched.append(await search(url))
+    await VectorIndexes(url, 3).update()
+    assert len(await query(url, HNSW)) == 1
+    searched.append(await search(url))
+    await migrate.downgrade(url, "0007")
+    assert await query(url, HNSW) == []
+    searched.append(await search(url))
+    await prepare(url, "small@1", 2)  # as the former version did: where nothing is, at once
+    assert len(await query(url, HNSW)) == 15
+    await migrate.upgrade(url, "0008")
+    searched.append(await search(url))
+    assert searched == [[("a", 1.0), ("c", 0.0), ("b", -1.0)]] * 5
+
+
+async def search(url: str) -> list[tuple[str, float]]:
+    rows = await query(
+        url, "SELECT text, score FROM search_vectors(1, 1, 1, 2, '[1,0]', 5, '{}', 1, 100)"
+    )
+    return [(row["text"], round(row["score"], 3)) for row in rows]
 
 
 async def test_a_missing_extension_is_named(fresh_database: Fresh, superuser_url: str) -> None:

@@ -1,6 +1,7 @@
 """The live service of this room's tests, and what it is configured with."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from tests.support.live import Live, live_service
 
 @pytest.fixture(scope="session")
 async def connections(
-    fresh_database: Callable[[], Awaitable[Servers]], encoder_url: str
+    fresh_database: Callable[[], Awaitable[Servers]], encoder_url: str, exports: Path
 ) -> dict[str, Any]:
     """The settings that point at a database of this room's own, and the suite's Valkey and
     encoder: a worker serves here, which must not find what other tests have left waiting."""
     database = await fresh_database()
     settings: dict[str, Any] = {
+        "data": exports.parent,
         "database_url": database.app_url,
         "database_owner_url": database.owner_url,
         "redis_url": database.redis_url,

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect
 
-from app.api.sse import EventStream, Numbered, frame
+from app.api.sse import EventStream, frame
 from app.chat.events import Event, Failed, Token
 from tests.support.api_fakes import DONE, SOURCES, START
 
@@ -44,24 +44,27 @@ def test_larger_events_are_one_line_too(event: Event) -> None:
 
 
 class Events:
-    """A run's events, which wait at an asyncio.Event and note when they are closed."""
+    """A run's frames, which wait at an asyncio.Event and note when they are closed."""
 
     def __init__(self, steps: Sequence[Event | asyncio.Event]) -> None:
         self.closed = False
-        self._steps = steps
+        self._steps = iter(steps)
+        self._number = 0
 
-    async def follow(self) -> AsyncGenerator[Numbered, None]:
-        number = 0
-        try:
-            for step in self._steps:
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                else:
-                    number += 1
-                    yield number, step
-        finally:
-            await asyncio.sleep(0)  # closing may have to wait for something
-            self.closed = True
+    def __aiter__(self) -> "Events":
+        return self
+
+    async def __anext__(self) -> bytes:
+        for step in self._steps:
+            if not isinstance(step, asyncio.Event):
+                self._number += 1
+                return frame(self._number, step)
+            await step.wait()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)  # closing may have to wait for something
+        self.closed = True
 
 
 class Client:
@@ -93,7 +96,7 @@ class Client:
 async def test_a_comment_goes_out_in_silence_and_the_events_go_on() -> None:
     go_on = asyncio.Event()
     events, client = Events([Token("a"), go_on, Token("b")]), Client()
-    response = EventStream(events.follow(), heartbeat_seconds=0.01)
+    response = EventStream(events, heartbeat_seconds=0.01)
     streaming = asyncio.create_task(response(HTTP, client.receive, client.send))
     await asyncio.wait_for(client.has(3), 2)
     go_on.set()
@@ -106,23 +109,15 @@ async def test_a_comment_goes_out_in_silence_and_the_events_go_on() -> None:
 
 async def test_no_comment_where_there_is_no_silence() -> None:
     events, client = Events([Token("a")] * 1000), Client()
-    await EventStream(events.follow())(HTTP, client.receive, client.send)
+    await EventStream(events)(HTTP, client.receive, client.send)
     assert client.sent == [frame(n, Token("a")) for n in range(1, 1001)] + [b""]
-
-
-async def test_what_was_taken_before_comes_first() -> None:
-    events, client = Events([Token("a"), Token("b")]), Client()
-    following = events.follow()
-    first = await anext(following)
-    await EventStream(following, first)(HTTP, client.receive, client.send)
-    assert client.sent == [frame(1, Token("a")), frame(2, Token("b")), b""]
 
 
 @pytest.mark.parametrize("stalled", [False, True])
 async def test_a_client_that_leaves_closes_the_events(stalled: bool) -> None:
     events, client = Events([Token("a"), Token("b"), asyncio.Event()]), Client()
     client.stalled = stalled
-    response = EventStream(events.follow())
+    response = EventStream(events)
     streaming = asyncio.create_task(response(HTTP, client.receive, client.send))
     await asyncio.wait_for(client.has(1 if stalled else 2), 2)
     client.left.set()
@@ -133,7 +128,7 @@ async def test_a_client_that_leaves_closes_the_events(stalled: bool) -> None:
 
 async def test_a_server_that_stops_closes_the_events() -> None:
     events, client = Events([Token("a"), asyncio.Event()]), Client()
-    response = EventStream(events.follow())
+    response = EventStream(events)
     streaming = asyncio.create_task(response(HTTP, client.receive, client.send))
     await asyncio.wait_for(client.has(1), 2)
     streaming.cancel()
@@ -142,14 +137,12 @@ async def test_a_server_that_stops_closes_the_events() -> None:
     assert events.closed
 
 
-async def test_events_that_were_begun_are_closed_though_nothing_was_sent() -> None:
+async def test_events_are_closed_though_nothing_could_be_sent() -> None:
     events, client = Events([Token("a"), asyncio.Event()]), Client()
-    following = events.follow()
-    first = await anext(following)
 
     async def broken(message: Any) -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        await EventStream(following, first)(HTTP, client.receive, broken)
+        await EventStream(events)(HTTP, client.receive, broken)
     assert events.closed

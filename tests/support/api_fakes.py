@@ -13,6 +13,7 @@ import httpx2
 from fastapi import FastAPI
 
 from app.api.services import Services
+from app.api.sse import frame
 from app.chat.administration import (
     AgentRecord,
     ConversationRecord,
@@ -91,7 +92,7 @@ class ScriptedEngine(Engine):
         self.asked.append((scope, question, grace_seconds))
         if self.refusal is not None:
             raise self.refusal
-        run = Run(uuid.uuid4(), scope, grace_seconds)
+        run = Run(uuid.uuid4(), scope, grace_seconds, frame)
         self.runs.add(run)
         run.started_by(asyncio.create_task(self._play(run, self.script)))
         self.started.put_nowait(run)
@@ -329,6 +330,16 @@ class FakeProviders:
         return cast(Provider, object())
 
 
+class FakeEncoders:
+    """Four vectors of each origin; the main encoder is there, the next one is not."""
+
+    def statistics(self) -> Mapping[str, int]:
+        return dict.fromkeys(("local_hits", "shared_hits", "joined", "encoded"), 4)
+
+    def availability(self) -> Mapping[str, bool]:
+        return {"main": True, "next": False}
+
+
 @dataclass
 class World:
     """Everything behind one application, for a test to set up and look at."""
@@ -365,6 +376,7 @@ class World:
             cache=self.cache,
             credentials=FakeCredentials(),
             providers=FakeProviders(),
+            encoders=FakeEncoders(),
             anonymous_owner=self.anonymous_owner,
             streaming=self.streaming,
             max_request_bytes=self.max_request_bytes,
@@ -383,6 +395,7 @@ AGENT: dict[str, Any] = {
     "provider": "auto",
     "model": None,
     "portfolio_id": 1,
+    "persona_portfolio_id": None,
     "top_k": 15,
     "max_tokens": 6000,
     "temperature": 0.2,

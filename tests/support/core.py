@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from uuid import UUID
 
+from app.api.sse import frame
 from app.chat.engine import Engine
 from app.chat.model import Agent, ChatMessage, Passage, Portfolio, Question, Scope, Usage
 from app.chat.pipeline import Pipeline, Policy
@@ -146,7 +147,7 @@ class Core:
             new_id=numbered(),
             nonce=lambda: "nonce",
         )
-        return Engine(pipeline, Runs(), default_scope)
+        return Engine(pipeline, Runs(), default_scope, frame)
 
 
 async def default_scope() -> Scope:

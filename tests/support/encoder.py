@@ -22,6 +22,7 @@ class HashEncoder:
 
     name = "hash-384"
     dimension = 384
+    languages = ("*",)
 
     async def embed_query(self, text: str) -> Vector:
         return self._embed(text)
@@ -50,12 +51,15 @@ def cosine(left: Vector, right: Vector) -> float:
 async def encoder_process(
     *options: str, wait: bool = True, **popen: Any
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A `citestream encoder` process and, once it is ready, its URL. Killed at the end."""
+    """A `citestream encoder` process, on torch unless the options say otherwise, and its URL once
+    it is ready. Killed at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "app.cli",
         "encoder",
+        "--backend",
+        "torch",
         *options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -35,6 +35,7 @@ class MemoryEncoder:
     calls: list[Sequence[str]] = field(default_factory=list)
     gate: asyncio.Event | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
+    languages: Sequence[str] = ("*",)
 
     async def embed_query(self, text: str) -> Vector:
         return (await self.embed_documents([text]))[0]

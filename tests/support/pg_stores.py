@@ -14,12 +14,14 @@ import asyncpg
 from app.chat.administration import PortfolioRecord
 from app.chat.ids import uuid7
 from app.chat.model import Citation, QueryComplexity, Scope, Usage
+from app.chat.names import name_key
 from app.chat.ports import Turn
 from app.ingest.ports import IndexedChunk, NewDocument, Span, Upload
 from app.stores.agents import PgAgents
 from app.stores.conversations import PgConversations
 from app.stores.database import Database
 from app.stores.documents import PgDocuments
+from app.stores.graph import PgGraph
 from app.stores.history import PgHistory
 from app.stores.keywords import PgKeywords
 from app.stores.passages import PgPassages
@@ -44,6 +46,7 @@ class Stores:
         self.conversations = PgConversations(database)
         self.vectors = PgVectors(database)
         self.keywords = PgKeywords(database)
+        self.graph = PgGraph(database)
         self.passages = PgPassages(database, exact_below_chunks=1000, ef_search=100)
         self.credentials = PgCredentials(database)
         self.invalidation = PgInvalidation(database)
@@ -95,10 +98,11 @@ class Stores:
 
 
 def chunks_of(text: str) -> list[IndexedChunk]:
-    """One chunk for each line."""
+    """One chunk for each line; its capitalised words are its names."""
     chunks, start = [], 0
     for line in text.split("\n"):
-        chunks.append(IndexedChunk(Span(start, start + len(line)), line))
+        names = sorted({name_key(word) for word in line.split() if word[0].isupper()} - {""})
+        chunks.append(IndexedChunk(Span(start, start + len(line)), line, entities=names))
         start += len(line) + 1
     return chunks
 

@@ -1,9 +1,8 @@
-"""Sources side by side: deadlines, failures, cancellation, and the retriever over them."""
+"""Sources side by side: deadlines, failures, cancellation."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pytest
 
@@ -19,10 +18,7 @@ from app.errors import (
 )
 from app.retrieval.collect import Collected, Collector
 from app.retrieval.ports import Hit, Source
-from app.retrieval.retriever import HybridRetriever
-from app.retrieval.sources.keyword import KeywordSource
-from app.retrieval.sources.vector import VectorSource
-from tests.support.memory_stores import MemoryEncoder, MemoryPassages, hashed, hit
+from tests.support.memory_stores import hit
 
 SCOPE = Scope(tenant_id=1)
 REQUEST = RetrievalRequest("what?", portfolio_id=7, top_k=3, language="en", filters={"year": 2024})
@@ -66,8 +62,25 @@ def hanging(name: str, stopped: asyncio.Event | None = None) -> Source:
     return Scripted(name, act)
 
 
-async def collect(*sources: Source, deadline: float = DEADLINE) -> Collected:
-    return await Collector(deadline, time.perf_counter).collect(sources, SCOPE, REQUEST)
+def stubborn(name: str, go: asyncio.Event) -> Source:
+    """Does not stop when told to, but when `go` is set."""
+
+    async def act() -> Sequence[Hit]:
+        while not go.is_set():
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                continue
+        return []
+
+    return Scripted(name, act)
+
+
+async def collect(
+    *sources: Source, deadline: float = DEADLINE, deadlines: Mapping[str, float] | None = None
+) -> Collected:
+    collector = Collector(deadline, time.perf_counter, deadlines)
+    return await collector.collect(sources, SCOPE, REQUEST)
 
 
 def left_behind() -> list[str]:
@@ -126,26 +139,56 @@ async def test_a_hanging_source_costs_its_deadline() -> None:
     assert left_behind() == []
 
 
-async def test_a_source_that_ignores_its_deadline_delays_nobody() -> None:
-    go = asyncio.Event()
+async def test_each_source_has_its_own_deadline() -> None:
+    answered = asyncio.Event()
 
     async def act() -> Sequence[Hit]:
-        while not go.is_set():
-            try:
-                await go.wait()
-            except asyncio.CancelledError:
-                continue
-        return []
+        # Only when the other one has been told to stop, long before this one's deadline.
+        await stopped.wait()
+        answered.set()
+        return [hit(2)]
 
-    collector = Collector(DEADLINE, time.perf_counter)
-    sources = [Scripted("stubborn", act), answering("keyword", 2)]
-    collected = await collector.collect(sources, SCOPE, REQUEST)
+    stopped = asyncio.Event()
+    sources = [hanging("graph", stopped), Scripted("keyword", act)]
+    collected = await collect(*sources, deadline=60, deadlines={"graph": DEADLINE})
+    assert collected.degraded == ("graph",)
+    assert list(collected.hits) == ["keyword"]
+    assert answered.is_set()
+
+
+async def test_a_source_that_ignores_its_deadline_delays_nobody() -> None:
+    go = asyncio.Event()
+    collected = await collect(
+        stubborn("stubborn", go),
+        answering("keyword", 2),
+        deadline=60,
+        deadlines={"stubborn": DEADLINE},
+    )
     assert collected.degraded == ("stubborn",)
     assert list(collected.hits) == ["keyword"]
+    assert collected.timings_ms["stubborn"] == DEADLINE * 1000
     stragglers = [task for task in asyncio.all_tasks() if task.get_name() == "source:stubborn"]
     go.set()
     await asyncio.wait(stragglers)
     assert left_behind() == []
+
+
+async def test_a_caller_that_leaves_does_not_wait_for_a_stubborn_source() -> None:
+    go, started = asyncio.Event(), asyncio.Event()
+
+    async def act() -> Sequence[Hit]:
+        started.set()
+        return []
+
+    sources = stubborn("stubborn", go), Scripted("keyword", act)
+    caller = asyncio.create_task(collect(*sources, deadline=60))
+    await started.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    stragglers = [task for task in asyncio.all_tasks() if task.get_name() == "source:stubborn"]
+    go.set()
+    await asyncio.wait(stragglers)
 
 
 async def test_cancelling_the_caller_cancels_every_source() -> None:
@@ -189,83 +232,3 @@ async def test_when_the_call_itself_fails(
     else:
         with pytest.raises(raised):
             await collect(*sources)
-
-
-def retriever(*sources: Source, languages: frozenset[str] = frozenset({"en"})) -> HybridRetriever:
-    ticks = iter(range(1000))
-    return HybridRetriever(sources, 1.0, languages, clock=lambda: next(ticks))
-
-
-def both(store: MemoryPassages, encoder: MemoryEncoder) -> tuple[Source, Source]:
-    return VectorSource(store, {encoder.name: encoder}), KeywordSource(store)
-
-
-async def test_the_retriever_asks_for_more_fuses_and_cuts() -> None:
-    store = MemoryPassages([hit(n) for n in (1, 2, 3, 4)], [hit(n) for n in (4, 5)])
-    retrieval = await retriever(*both(store, MemoryEncoder())).retrieve(SCOPE, REQUEST)
-    assert [passage.chunk_id for passage in retrieval.passages] == [4, 1, 2]
-    assert [passage.number for passage in retrieval.passages] == [1, 2, 3]
-    assert set(retrieval.timings_ms) == {"vector", "keyword", "fuse"}
-    assert all(milliseconds >= 1000 for milliseconds in retrieval.timings_ms.values())
-    assert sorted(store.asked, key=str) == [
-        ("keyword", SCOPE, 7, "what?", "en", 20, {"year": 2024}),
-        ("vector", SCOPE, 7, "memory@1", hashed("what?"), 20, {"year": 2024}),
-    ]
-
-
-async def test_without_the_encoder_keywords_answer() -> None:
-    store = MemoryPassages([hit(1)], [hit(4)])
-    encoder = MemoryEncoder(faults=[EncoderUnavailable()])
-    retrieval = await retriever(*both(store, encoder)).retrieve(SCOPE, REQUEST)
-    assert [passage.chunk_id for passage in retrieval.passages] == [4]
-    assert retrieval.degraded == ("encoder",)
-
-
-@pytest.mark.parametrize("known", ["memory@1", None, "former@1"])
-async def test_the_portfolios_own_encoder_is_asked_once(known: str | None) -> None:
-    """Also where the caller does not know it, or knows the one that served it before."""
-    store = MemoryPassages([hit(1)])
-    encoder, former = MemoryEncoder(), MemoryEncoder("former@1")
-    source = VectorSource(store, {each.name: each for each in (encoder, former)})
-    assert await source.search(SCOPE, replace(REQUEST, encoder=known)) == [hit(1)]
-    assert [asked[3] for asked in store.asked] == ["memory@1"]
-    assert encoder.calls == [["what?"]]
-    assert former.calls == ([["what?"]] if known == "former@1" else [])
-
-
-async def test_an_encoder_that_is_not_configured_is_the_encoders_fault() -> None:
-    store = MemoryPassages([hit(1)], [hit(4)], encoder="elsewhere@1")
-    for known in ("elsewhere@1", None, "memory@1"):
-        request = replace(REQUEST, encoder=known)
-        retrieval = await retriever(*both(store, MemoryEncoder())).retrieve(SCOPE, request)
-        assert [passage.chunk_id for passage in retrieval.passages] == [4]
-        assert retrieval.degraded == ("encoder",)
-
-
-@pytest.mark.parametrize(
-    ("switched_on", "asked", "sentence"),
-    [
-        (("vector", "keyword"), ["vektor"], "known are vector, keyword"),
-        (("keyword",), ["vector"], "switched off on this server; on: keyword"),
-        ((), ["vector"], "on: none"),
-        (("vector",), [], "`sources` is empty"),
-    ],
-)
-async def test_sources_that_cannot_be_asked(
-    switched_on: Sequence[str], asked: Sequence[str], sentence: str
-) -> None:
-    request = RetrievalRequest("q", 1, 3, "en", sources=asked)
-    with pytest.raises(InvalidInput) as caught:
-        await retriever(*(answering(name) for name in switched_on)).retrieve(SCOPE, request)
-    assert sentence in caught.value.message
-
-
-async def test_only_the_named_sources_are_asked() -> None:
-    store = MemoryPassages([hit(1)], [hit(4)])
-    request = RetrievalRequest("q", 1, 3, "en", sources=["keyword", "keyword"])
-    retrieval = await retriever(*both(store, MemoryEncoder())).retrieve(SCOPE, request)
-    assert set(retrieval.timings_ms) == {"keyword", "fuse"}
-    none = await retriever().retrieve(SCOPE, REQUEST)
-    assert (list(none.passages), none.degraded) == ([], ())
-    with pytest.raises(InvalidInput):
-        await retriever().retrieve(SCOPE, RetrievalRequest("q", 1, 0, "en"))

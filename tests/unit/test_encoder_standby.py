@@ -1,62 +1,13 @@
 """While the encoder service is away: fail at once or stand in, and come back by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from app.chat.model import Vector
 from app.encoder import standby
 from app.encoder.standby import StandbyEncoder
 from app.errors import EncoderUnavailable
-from tests.support.encoder import HashEncoder
-
-
-class Switchable(HashEncoder):
-    """An encoder that is away, hangs or is busy where told to."""
-
-    def __init__(self, name: str = "hash-384") -> None:
-        self.name = name  # type: ignore[misc]
-        self.up = True
-        self.hangs = False
-        self.retry_after: float | None = None
-        self.asked = 0
-        self.pinged = asyncio.Event()
-
-    async def embed_query(self, text: str) -> Vector:
-        self.asked += 1
-        await self._respond()
-        return await super().embed_query(text)
-
-    async def ping(self) -> None:
-        self.pinged.set()
-        await self._respond()
-
-    async def _respond(self) -> None:
-        if self.hangs:
-            await asyncio.Event().wait()
-        if not self.up:
-            raise EncoderUnavailable(retry_after=self.retry_after)
-
-
-class Local:
-    """Starts a local encoder, once it may; remembers whether it was stopped."""
-
-    def __init__(self, name: str = "hash-384") -> None:
-        self.encoder = Switchable(name)
-        self.may_start = asyncio.Event()
-        self.started = asyncio.Event()
-        self.stopped = asyncio.Event()
-
-    @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[Switchable]:
-        await self.may_start.wait()
-        try:
-            self.started.set()
-            yield self.encoder
-        finally:
-            self.stopped.set()
+from tests.support.switchable import Local, Switchable
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +112,18 @@ async def test_closing_stops_the_local_one() -> None:
     await local.started.wait()
     await encoder.aclose()
     assert local.stopped.is_set()
+
+
+async def test_why_it_is_not_back_is_told() -> None:
+    service = Switchable()
+    service.up, service.reason = False, "The encoder hosts another model now."
+    encoder = StandbyEncoder(service, None)
+    with pytest.raises(EncoderUnavailable):
+        await encoder.embed_query("a")
+    for _ in range(2):
+        service.pinged.clear()
+        await service.pinged.wait()
+    with pytest.raises(EncoderUnavailable, match="another model"):
+        await encoder.ping()
+    assert service.asked == 1
+    await encoder.aclose()

@@ -80,7 +80,7 @@ def test_bad_requests_name_their_field(content: bytes, param: str | None) -> Non
 def test_answers_in_both_encodings(encoding: str) -> None:
     vectors = [struct.pack("<2f", 0.5, -0.25), struct.pack("<2f", 1.0, 0.0)]
     request = wire.parse(body(input=["a", "b"], encoding_format=encoding), INFO)
-    answer = orjson.loads(wire.render(request, vectors, 7, 1, "m"))
+    answer = orjson.loads(wire.render(wire.render_items(request, vectors), 7, 1, "m"))
     assert answer["object"] == "list"
     assert answer["model"] == "m"
     assert answer["usage"] == {"prompt_tokens": 7, "total_tokens": 7, "truncated": 1}
@@ -112,7 +112,7 @@ def test_dimensions_that_no_vector_has(dimensions: Any) -> None:
 def test_fewer_dimensions_are_a_vector_of_length_one_again() -> None:
     request = wire.parse(body(input="a", dimensions=2), MATRYOSHKA)
     vectors = [struct.pack("<4f", 0.3, 0.4, 0.5, 0.7), struct.pack("<4f", 0, 0, 0, 1)]
-    answer = orjson.loads(wire.render(request, vectors, 1, 0, "m"))
+    answer = orjson.loads(wire.render(wire.render_items(request, vectors), 1, 0, "m"))
     shortened = [item["embedding"] for item in answer["data"]]
     assert shortened[0] == pytest.approx([0.6, 0.8])
     assert shortened[1] == [0, 0]

@@ -11,15 +11,23 @@ import pytest
 from app.chat.events import Event, Failed, Token
 from app.chat.model import Scope
 from app.chat.runs import KEPT_FINISHED_RUNS, Run, Runs
-from app.errors import AppError, Interrupted, NotFound
+from app.errors import AppError, Interrupted, InvalidInput, NotFound
 
 ID = UUID(int=7)
 SCOPE = Scope(tenant_id=1)
 END = Failed("interrupted", "stopped", False, 409)
 
 
+def encode(number: int, event: Event) -> bytes:
+    return f"{number}:{event}\n".encode()
+
+
 def make_run(grace_seconds: float = 0.0) -> Run:
-    return Run(ID, SCOPE, grace_seconds)
+    return Run(ID, SCOPE, grace_seconds, encode)
+
+
+async def frames(run: Run, after: int = 0) -> list[bytes]:
+    return [each async for each in run.frames(after)]
 
 
 async def read(run: Run, after: int = 0) -> list[tuple[int, Event]]:
@@ -37,6 +45,31 @@ async def test_readers_before_and_after_the_end_see_the_same() -> None:
     assert await read(run) == expected
     assert await read(run, after=1) == expected[1:]
     assert await read(run, after=3) == []
+
+
+async def test_frames_are_the_events_each_once_and_several_for_who_lags() -> None:
+    run = make_run()
+    early = asyncio.create_task(frames(run))
+    for event in (Token("a"), Token("b")):
+        run.append(event)
+        await asyncio.sleep(0)
+    run.append(Token("c"))
+    run.append(END)
+    each = [encode(number, event) for number, event in await read(run)]
+    assert b"".join(await early) == b"".join(each)
+    assert await frames(run) == [b"".join(each)]
+    assert await frames(run, after=3) == each[3:]
+    assert await frames(run, after=4) == []
+
+
+async def test_a_number_that_was_never_given_is_an_error() -> None:
+    run = make_run()
+    run.append(Token("a"))
+    assert run.follows(0) and run.follows(1)
+    with pytest.raises(InvalidInput):
+        run.follows(2)
+    run.append(END)
+    assert run.follows(1) and not run.follows(2) and not run.follows(9)
 
 
 async def test_the_last_reader_leaving_cancels_the_producer() -> None:
@@ -118,7 +151,7 @@ async def test_runs_are_their_tenants_own_and_the_oldest_are_forgotten() -> None
     runs = Runs()
     first: UUID | None = None
     for number in range(KEPT_FINISHED_RUNS + 1):
-        run = Run(UUID(int=number), SCOPE, 0)
+        run = Run(UUID(int=number), SCOPE, 0, encode)
         first = first or run.id
         runs.add(run)
         run.append(END)

@@ -1,7 +1,7 @@
 """Questions to an agent: the whole answer, or the same answer as it is being written."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -15,12 +15,11 @@ from app.api.params import Id
 from app.api.schemas import ChatBody, request_body
 from app.api.services import services_of
 from app.api.shapes import AnswerJson
-from app.api.sse import EventStream, Numbered
+from app.api.sse import EventStream, event_stream
 from app.api.wire import answer_json
-from app.chat.events import Failed
 from app.chat.model import Scope
 from app.chat.runs import Run
-from app.errors import AppError, FeatureDisabled
+from app.errors import FeatureDisabled
 
 NOT_A_TOKEN = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -64,28 +63,7 @@ async def chat_stream(
     if not services_of(request).streaming:
         raise FeatureDisabled("Streaming is switched off on this server; use /chat.")
     run = await _start(request, caller, agent_id, body)
-    events = run.follow()
-    first = await while_connected(request.receive, first_event(events))
-    return EventStream(events, first)
-
-
-async def first_event(events: AsyncGenerator[Numbered, None]) -> Numbered | None:
-    """The next event, taken before the response begins, or None where nothing follows.
-
-    A run that failed before anything else raises its error: it is then an HTTP status.
-    """
-    first = await anext(events, None)
-    if first is not None and first[0] == 1 and isinstance(first[1], Failed):
-        await events.aclose()
-        raise failure(first[1])
-    return first
-
-
-def failure(failed: Failed) -> AppError:
-    """The error that an `error` event stands for."""
-    error = AppError(failed.message)
-    error.code, error.status, error.retryable = failed.code, failed.status, failed.retryable
-    return error
+    return await event_stream(request.receive, run)
 
 
 def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:

@@ -1,13 +1,15 @@
-"""Liveness and readiness, without a credential."""
+"""Liveness, readiness and metrics, without a credential: they tell nothing of a tenant."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.api.jsonbytes import Json
-from app.api.problems import CONTENT, problem
+from app.api.metrics import CONTENT_TYPE, ApiMetrics
+from app.api.problems import CONTENT as PROBLEM
+from app.api.problems import problem
 from app.api.services import services_of
 from app.api.shapes import ReadinessJson, StatusJson
 from app.errors import Unavailable
@@ -15,7 +17,7 @@ from app.errors import Unavailable
 router = APIRouter(tags=["health"])
 READINESS: dict[int | str, dict[str, Any]] = {
     200: {"model": ReadinessJson},
-    503: {"description": "Down; a problem with `dependencies`", "content": CONTENT},
+    503: {"description": "Down; a problem with `dependencies`", "content": PROBLEM},
 }
 
 
@@ -40,6 +42,13 @@ async def readyz(request: Request) -> Response:
         retryable=True,
         dependencies=dict(dependencies),
     )
+
+
+@router.get("/metrics", include_in_schema=False)  # for Prometheus; every other call speaks JSON
+async def metrics(request: Request) -> Response:
+    """What this process has done since it started, in Prometheus' text format."""
+    rendered = cast(ApiMetrics, request.app.state.metrics).render(services_of(request).encoders)
+    return Response(rendered, media_type=CONTENT_TYPE)
 
 
 def worst(dependencies: Mapping[str, str]) -> str:

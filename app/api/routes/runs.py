@@ -8,12 +8,11 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic.json_schema import SkipJsonSchema
 
 from app.api.auth import Member
-from app.api.departure import while_connected
 from app.api.jsonbytes import Json
-from app.api.routes.chat import EVENTS, first_event
+from app.api.routes.chat import EVENTS
 from app.api.services import services_of
 from app.api.shapes import StatusJson
-from app.api.sse import EventStream
+from app.api.sse import event_stream
 
 MAX_EVENT_ID = 2**31
 EventId = Annotated[int, Query(ge=0, le=MAX_EVENT_ID, description="As `Last-Event-ID`.")]
@@ -45,11 +44,9 @@ async def events(
     """Follow a run from its start, or after `Last-Event-ID` (or `?after=`)."""
     run = services_of(request).engine.runs.get(caller, run_id)
     position = after if last_event_id is None else last_event_id
-    following = run.follow(position)
-    if position > 0 and not run.finished:
-        return EventStream(following)  # the next event may take its time; the reader should not
-    first = await while_connected(request.receive, first_event(following))
-    return Response(status_code=204) if first is None else EventStream(following, first)
+    if not run.follows(position):
+        return Response(status_code=204)
+    return await event_stream(request.receive, run, position)
 
 
 @router.post(

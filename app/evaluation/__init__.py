@@ -1,0 +1,1 @@
+"""How well retrieval finds what it should: data sets with judgements, figures, and their report."""
