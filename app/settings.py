@@ -99,7 +99,7 @@ class RerankerSettings(Section):
     url: str | None = None
     api_key: SecretStr | None = None
     # It begins when the last source is done, so its time is on top. A small cross-encoder reads
-    # thirty passages in 1.5 s on one core of a CPU, and in some 20 ms on a GPU.
+    # thirty passages in 1.5 s on one core.
     timeout_seconds: float = Field(2.0, gt=0)
     # Below the thirtieth place fusion hardly ever leaves what answers.
     top_n: int = Field(30, ge=1, le=100)

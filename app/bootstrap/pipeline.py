@@ -44,7 +44,7 @@ def build_retriever(
         },
         encoders=encoders,
         reranker=reranker,
-        reranked=settings.reranker.top_n,
+        rerank_top_n=settings.reranker.top_n,
         clock=time.perf_counter,
     )
 

@@ -69,7 +69,7 @@ async def evaluate(options: Options) -> None:
 def place(settings: Settings, data: Path | None, portfolio: str | None) -> Settings:
     """Where to measure: a folder that is named, the configured servers for a portfolio that is
     named, else the scratch folder."""
-    if data is None and portfolio is not None:
+    if data is None and portfolio:
         return settings
     folder = data or Path(SCRATCH).expanduser()
     return settings.model_copy(update={"data": folder, "database_url": None, "redis_url": None})

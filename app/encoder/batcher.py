@@ -89,7 +89,8 @@ class Batcher:
     def submit(self, texts: Sequence[str], input_type: InputType) -> Caller:
         """Queue the texts; cancelling the future takes them out again.
 
-        The future raises EncodingFailed (ModelFailed where it may not be the text) or NotReady. Raises NotReady and Overloaded.
+        The future raises EncodingFailed (ModelFailed where the text need not be why) or NotReady.
+        Raises NotReady and Overloaded.
         """
         waiting = self._waiting
         if waiting is None:

@@ -3,18 +3,16 @@
 Free of torch and numpy, because every API process imports it.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote
 
-import httpx2
 import orjson
 
 from app.chat.model import Vector
 from app.encoder.answers import check, our_info, read_vectors
 from app.encoder.backend import InputType
+from app.encoder.connection import Connection
 from app.encoder.folder import known_languages
 from app.errors import EncoderUnavailable, InvalidInput, TextNotEncodable
 
@@ -22,10 +20,6 @@ from app.errors import EncoderUnavailable, InvalidInput, TextNotEncodable
 # two cores (64 texts of 1,000 characters take 3 s), large enough that the way there costs nothing.
 MAX_TEXTS = 64
 MAX_CHARS = 64_000
-# Shorter than the server's 75 s: a connection that is about to be closed is not used again.
-KEEP_ALIVE_SECONDS = 60.0
-# A server that has just been restarted is back within this time, or not soon.
-RETRY_PAUSE_SECONDS = 0.05
 # Where nobody says: whoever offers an encoder to all the world has trained it for that.
 MANY = ("*",)
 
@@ -33,8 +27,7 @@ MANY = ("*",)
 class EncoderClient:
     """`app.chat.ports.Encoder` over HTTP. One client serves a whole process; close it at the end.
 
-    `url` is `http://host:port`, `https://host/v1` or `unix:///path` (percent-encoded where need
-    be; `http+unix://` means the same); EncoderUnavailable for any other form. `timeout_seconds` is
+    `url` is as `Connection` takes it; EncoderUnavailable for any other form. `timeout_seconds` is
     the deadline of each request. Nothing is sent, and nothing can be encoded, before `introduce`.
     """
 
@@ -45,13 +38,12 @@ class EncoderClient:
         model: str | None = None,
         timeout_seconds: float = 10.0,
     ) -> None:
-        self._http = _open(url, api_key)
+        self._connection = Connection(url, api_key, timeout_seconds)
         self._model = model
         self._name: str | None = None
         self._dimension: int | None = None
         self._languages: Sequence[str] = ()
         self._knows_input_type = False
-        self._timeout_seconds = timeout_seconds
 
     @classmethod
     async def connect(
@@ -77,7 +69,7 @@ class EncoderClient:
         Raises EncoderUnavailable, also when the server hosts another model than the configured
         one; it may be tried again.
         """
-        info = our_info(await self._send("GET", "info"))
+        info = our_info(await self._connection.send("GET", "info"))
         if info is None:
             if self._model is None:
                 raise EncoderUnavailable("The encoder does not tell its model; configure its name.")
@@ -130,15 +122,15 @@ class EncoderClient:
     async def ping(self) -> None:
         """Raise EncoderUnavailable unless the server is ready to encode as it was introduced."""
         if not self._knows_input_type:
-            check(await self._send("GET", "v1/models"))
+            check(await self._connection.send("GET", "v1/models"))
             return
-        info = our_info(await self._send("GET", "info"))
+        info = our_info(await self._connection.send("GET", "info"))
         if info is None or info["id"] != self._name:
             hosted = "no model that it tells" if info is None else info["id"]
             raise EncoderUnavailable(f"The encoder hosts {hosted} now, and not {self._name}.")
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._connection.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -163,24 +155,8 @@ class EncoderClient:
             body = orjson.dumps(fields)
         except orjson.JSONEncodeError as error:
             raise InvalidInput("The text is not valid Unicode.") from error
-        response = check(await self._send("POST", "v1/embeddings", body))
+        response = check(await self._connection.send("POST", "v1/embeddings", body))
         return read_vectors(response.content, len(texts), self._dimension)
-
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx2.Response:
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                try:
-                    return await self._http.request(method, path, content=body)
-                except httpx2.TransportError:
-                    # Encoding twice does no harm, and a connection may just have been closed.
-                    await asyncio.sleep(RETRY_PAUSE_SECONDS)
-                    return await self._http.request(method, path, content=body)
-        except TimeoutError as error:
-            raise EncoderUnavailable(
-                f"The encoder did not answer within {self._timeout_seconds:g} s."
-            ) from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise EncoderUnavailable("The encoder cannot be reached just now.") from error
 
 
 def split(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -193,26 +169,3 @@ def split(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         chars += len(text)
     if start < len(texts):
         yield texts[start:]
-
-
-def _open(url: str, api_key: str | None) -> httpx2.AsyncClient:
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("http", "https", "unix", "http+unix") or not rest:
-        raise EncoderUnavailable("The encoder's address must be http://…, https://… or unix:///….")
-    socket_path = unquote(rest) if scheme.endswith("unix") else None
-    base = "http://encoder" if socket_path else url.rstrip("/").removesuffix("/v1")
-    limits = httpx2.Limits(
-        max_connections=None,
-        max_keepalive_connections=32,
-        keepalive_expiry=KEEP_ALIVE_SECONDS,
-    )
-    headers = {"Content-Type": "application/json"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
-    return httpx2.AsyncClient(
-        transport=httpx2.AsyncHTTPTransport(uds=socket_path, limits=limits),
-        base_url=base,
-        headers=headers,
-        timeout=None,  # each request has a deadline of its own
-        trust_env=False,  # a proxy for the web is not on the way to the encoder
-    )

@@ -6,6 +6,7 @@ offline before its libraries are imported, and does.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from app.encoder.backend import ModelUnusable
 from app.encoder.children import run_module
@@ -17,8 +18,8 @@ PATTERNS = ["*.json", "*.txt", "*.model", "*.md", "*.safetensors"]
 def fetch_model(name: str) -> Path:
     """The folder of the model, complete. Raises ModelUnusable.
 
-    HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean everywhere; without a
-    connection what was fetched before is used.
+    HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HUB_ETAG_TIMEOUT (of a hub that does not
+    answer) mean what they mean everywhere; without a connection what was fetched before is used.
     """
     # Its progress is shown; standard output carries the outcome alone.
     kind, _, text = run_module("app.encoder.download", name).stdout.strip().partition(" ")
@@ -28,10 +29,9 @@ def fetch_model(name: str) -> Path:
 
 
 def _fetch(name: str) -> str:
-    from huggingface_hub import constants, errors, get_session, snapshot_download
+    from huggingface_hub import errors, get_session, snapshot_download
 
-    # Its own is to wait for ever for a hub, or a proxy, that accepts and never answers.
-    get_session().timeout = constants.HF_HUB_ETAG_TIMEOUT
+    get_session().event_hooks["request"].append(_limit)
     try:
         return f"found {snapshot_download(name, allow_patterns=PATTERNS)}"
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
@@ -43,6 +43,18 @@ def _fetch(name: str) -> str:
         )
     except Exception as error:  # whatever a download can end with: a full disk, a broken server
         return f"failed {name} could not be fetched: {' '.join(str(error).split())}"
+
+
+def _limit(request: Any) -> None:
+    """Give a request a timeout where the library has none: it asks for what a model consists of
+    without one, and so waits for ever for a hub, or a proxy, that accepts and never answers."""
+    from huggingface_hub import constants
+
+    timeouts = request.extensions["timeout"]
+    request.extensions["timeout"] = {
+        phase: constants.HF_HUB_ETAG_TIMEOUT if seconds is None else seconds
+        for phase, seconds in timeouts.items()
+    }
 
 
 if __name__ == "__main__":

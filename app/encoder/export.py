@@ -11,7 +11,6 @@ import base64
 import errno
 import hashlib
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -148,9 +147,11 @@ def main() -> None:
     try:
         export(Path(sys.argv[1]), Path(sys.argv[2]))
     except Exception as error:  # whatever the exporter raises
-        full = isinstance(error, OSError) and error.errno in FULL
-        sys.stderr.write(f"{os.strerror(error.errno) if full else error}\n")
-        sys.exit(NO_ROOM if full else NOT_EXPORTED)
+        if isinstance(error, OSError) and error.errno in FULL:
+            sys.stderr.write(f"{error.strerror}\n")
+            sys.exit(NO_ROOM)
+        sys.stderr.write(f"{error}\n")
+        sys.exit(NOT_EXPORTED)
 
 
 if __name__ == "__main__":

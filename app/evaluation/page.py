@@ -26,7 +26,8 @@ th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; padding-left: 0 }
 .words td { text-align: left; vertical-align: top; overflow-wrap: anywhere }
 .note { color: var(--soft) }
-svg { width: 100%; height: auto; margin-top: .75rem } svg text { font-size: 13px; fill: var(--text) }
+svg { width: 100%; height: auto; margin-top: .75rem }
+svg text { font-size: 13px; fill: var(--text) }
 polyline, svg path { fill: none; stroke-width: 2 }
 .grid { stroke: var(--line); stroke-width: 1 } .axis { stroke: var(--soft) }
 .c0 { fill: var(--c0) }

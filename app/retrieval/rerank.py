@@ -31,7 +31,7 @@ class Reranked:
 
 class Reranking:
     """A reranker behind its own deadline: late or failing, it changes nothing. It reads the best
-    `reranked`.
+    `top_n`.
 
     `clock` gives seconds and never goes back.
     """
@@ -41,19 +41,19 @@ class Reranking:
         reranker: Reranker,
         deadline_seconds: float,
         clock: Callable[[], float],
-        reranked: int = RERANKED,
+        top_n: int = RERANKED,
     ) -> None:
-        self.reranked = reranked
+        self.top_n = top_n
         self._reranker = reranker
         self._seconds = deadline_seconds
         self._clock = clock
         self._deadlines = Deadlines()
 
     async def apply(self, query: str, candidates: Sequence[Candidate], top_k: int) -> Reranked:
-        """The first `reranked` candidates, or `top_k` if that is more, by the reranker's scores;
+        """The first `top_n` candidates, or `top_k` if that is more, by the reranker's scores;
         what it did not read is left out. All of them as they were where it fails."""
         started = self._clock()
-        read = candidates[: max(self.reranked, top_k)]
+        read = candidates[: max(self.top_n, top_k)]
         task = asyncio.create_task(self._scores(query, read), name=RERANKER)
         await self._deadlines.settle({task: self._seconds})
         scores = task.result() if task.done() else None

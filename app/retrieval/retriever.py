@@ -38,7 +38,7 @@ class HybridRetriever:
         encoders: EncodersByName | None = None,
         deadlines: Mapping[str, float] | None = None,
         reranker: Reranker | None = None,
-        reranked: int = RERANKED,
+        rerank_top_n: int = RERANKED,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._sources = {source.name: source for source in sources}
@@ -48,7 +48,7 @@ class HybridRetriever:
         deadlines = deadlines or {}
         self._collector = Collector(deadline_seconds, clock, deadlines)
         self._reranking = reranker and Reranking(
-            reranker, deadlines.get(RERANKER, deadline_seconds), clock, reranked
+            reranker, deadlines.get(RERANKER, deadline_seconds), clock, rerank_top_n
         )
 
     async def retrieve(self, scope: Scope, request: RetrievalRequest) -> Retrieval:
@@ -78,7 +78,8 @@ class HybridRetriever:
         """The best candidates, each text once: as many as can matter."""
         by_source = weights(request.complexity, foreign=self._is_foreign(request))
         distinct = without_repeats(fuse(collected.hits, by_source))
-        return list(islice(distinct, max(POOL * request.top_k, RERANKED if self._reranking else 0)))
+        read = self._reranking.top_n if self._reranking else 0
+        return list(islice(distinct, max(POOL * request.top_k, read)))
 
     def _is_foreign(self, request: RetrievalRequest) -> bool:
         """Whether the vectors are of an encoder that never learned the question's language: of

@@ -55,6 +55,9 @@ SELECT c.relname AS name
          WHERE vector_index(w.portfolio_id, w.encoder_id) = c.relname))
  ORDER BY 1
 """
+# Whether `search_vectors` knows the indexes there are, and telling it.
+WRITTEN = "SELECT graphs_written()"
+WRITE = "SELECT write_graphs()"
 DONE = "SELECT tuples_done FROM pg_stat_progress_create_index WHERE pid = $1"
 
 
@@ -110,6 +113,7 @@ class VectorIndexes:
                 return outcome
             await _lock(connection)
             outcome.dropped = await self._drop_stale(connection)
+            await connection.execute(WRITE)
             for row in await connection.fetch(MISSING, self._from_chunks):
                 await self._build(connection, row, on_progress)
                 outcome.built += 1
@@ -120,6 +124,7 @@ class VectorIndexes:
         return bool(
             await connection.fetch(MISSING, self._from_chunks)
             or await connection.fetch(STALE, self._from_chunks // 2)
+            or not await connection.fetchval(WRITTEN)
         )
 
     async def _drop_stale(self, connection: asyncpg.Connection) -> int:
@@ -138,6 +143,7 @@ class VectorIndexes:
         await connection.execute(SETTINGS.format(memory_mb(chunks, row["dimension"])))
         async with self._watched(connection.get_server_pid(), row, on_progress):
             await connection.execute(row["definition"])
+        await connection.execute(WRITE)
         seconds = round(time.monotonic() - started, 1)
         log.info("vector_index_made", portfolio_id=portfolio_id, chunks=chunks, seconds=seconds)
 
@@ -149,6 +155,7 @@ class VectorIndexes:
         if on_progress is None:
             yield
             return
+        on_progress(Building(row["portfolio_id"], row["chunk_count"], 0))
         async with as_owner(self._owner_url) as beside:
             watching = asyncio.create_task(_tell(beside, pid, row, on_progress))
             try:

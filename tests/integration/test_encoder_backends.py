@@ -15,11 +15,19 @@ import psutil
 import pytest
 
 from app.encoder import loading as loading_module
-from app.encoder.backend import DEFAULT_BACKEND, PREPARING, EncodingFailed, ModelUnusable
+from app.encoder.backend import (
+    DEFAULT_BACKEND,
+    LONG_CHARS,
+    PREPARING,
+    EncodingFailed,
+    ModelUnusable,
+)
 from app.encoder.client import EncoderClient
-from app.encoder.export import GRAPH, MANIFEST, REFERENCES
-from app.encoder.exported import UNFINISHED
+from app.encoder.export import GRAPH, MANIFEST, MANIFEST_DIGEST, REFERENCES, TOKENIZER, digest
+from app.encoder.exported import UNFINISHED, read_exported
 from app.encoder.loading import load_backend
+from app.encoder.standby import StandbyEncoder
+from app.errors import TextNotEncodable
 from tests.support import tiny_model
 from tests.support.encoder import cosine, encoder_process
 from tests.support.people import until
@@ -88,12 +96,43 @@ async def test_a_text_that_the_model_cannot_bear_fails_alone(
     assert 'encoder_failed_total{kind="document"} 1.0' in metrics
 
 
+async def test_such_a_text_is_no_outage(tiny_url: str) -> None:
+    async with await EncoderClient.connect(tiny_url, timeout_seconds=60) as client:
+        encoder = StandbyEncoder(client, None)
+        texts = [str(number) for number in range(100)]
+        for _ in range(2):
+            with pytest.raises(TextNotEncodable):
+                await encoder.embed_query(tiny_model.POISON)
+            with pytest.raises(TextNotEncodable) as raised:
+                await encoder.embed_documents([*texts, tiny_model.POISON, "x"])
+            assert raised.value.index == 100
+            assert encoder.is_available
+            assert len(await encoder.embed_query("fine")) == tiny_model.DIMENSION
+
+
+@pytest.mark.parametrize(("blanks", "is_cut"), [(LONG_CHARS - 100, False), (LONG_CHARS, True)])
+async def test_what_follows_very_many_characters_is_not_read(
+    blanks: int, is_cut: bool, tiny: Path, tiny_url: str, exports: Path
+) -> None:
+    texts = [" " * blanks + "word", "word", "fine"]
+    backend = load_backend(str(tiny), backend="onnx", cache=exports)
+    [onnx, word, _] = (encoded := backend.encode(texts, "document")).vectors
+    async with httpx2.AsyncClient(base_url=tiny_url, timeout=60, trust_env=False) as http:
+        answer = (await http.post("/v1/embeddings", json={"input": texts})).json()
+    torch = answer["data"][0]["embedding"]
+    assert encoded.truncated == [is_cut, False, False]
+    assert answer["usage"]["truncated"] == int(is_cut)
+    assert cosine(memoryview(onnx).cast("f").tolist(), torch) > 0.9999
+    assert (onnx == word) is not is_cut
+
+
 def test_what_is_found_is_not_made_again(exports: Path) -> None:
     load_backend(backend="onnx", cache=exports)
     [graph] = _graphs(exports)
-    before = graph.stat()
+    [mark] = graph.parent.glob("verified-*")
+    before = graph.stat(), mark.stat()
     load_backend(backend="onnx", cache=exports)
-    assert graph.stat() == before
+    assert (graph.stat(), mark.stat()) == before
 
 
 def test_a_damaged_file_is_made_again_and_leftovers_are_removed(
@@ -109,6 +148,34 @@ def test_a_damaged_file_is_made_again_and_leftovers_are_removed(
     assert again == expected
     assert "damaged" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == [graph.parent.name]
+
+
+def test_no_bit_of_the_manifest_may_differ(tiny: Path, exports: Path, tmp_path: Path) -> None:
+    load_backend(str(tiny), backend="onnx", cache=exports)
+    place = _copied(exports, tmp_path, tiny)
+    sound = read_exported(place)
+    for name in (MANIFEST, MANIFEST_DIGEST):
+        whole = (place / name).read_bytes()
+        for position in range(0, len(whole), max(1, len(whole) // 100)):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << position % 8
+            (place / name).write_bytes(damaged)
+            assert read_exported(place) is None, position
+        (place / name).write_bytes(whole)
+    assert sound is not None
+    assert read_exported(place) == sound
+
+
+@pytest.mark.parametrize("name", [GRAPH, TOKENIZER])
+def test_the_manifest_names_every_file(
+    name: str, tiny: Path, exports: Path, tmp_path: Path
+) -> None:
+    load_backend(str(tiny), backend="onnx", cache=exports)
+    place = _copied(exports, tmp_path, tiny)
+    fields = json.loads((place / MANIFEST).read_bytes())
+    del fields["files"][name]
+    _write_manifest(place, fields)
+    assert read_exported(place) is None
 
 
 LOAD = """
@@ -227,13 +294,11 @@ def test_a_card_that_onnx_cannot_use_is_left_to_torch(
 
 def test_other_vectors_than_torchs_are_refused(tiny: Path, exports: Path, tmp_path: Path) -> None:
     load_backend(str(tiny), backend="onnx", cache=exports)
-    manifest = _copied(exports, tmp_path, tiny) / MANIFEST
-    fields = json.loads(manifest.read_bytes())
+    place = _copied(exports, tmp_path, tiny)
+    fields = json.loads((place / MANIFEST).read_bytes())
     fields["references"][0]["vector"] = fields["references"][3]["vector"]
-    manifest.write_text(json.dumps(fields))
-    load_backend(str(tiny), backend="onnx", cache=tmp_path)  # compared once, not again
-    for mark in manifest.parent.glob("verified-*"):
-        mark.unlink()
+    _write_manifest(place, fields)
+    assert list(place.glob("verified-*"))  # of what it was before, so it counts for nothing
     with pytest.raises(ModelUnusable, match=r"other vectors .* than in torch .*cosine"):
         load_backend(str(tiny), backend="onnx", cache=tmp_path)
 
@@ -278,6 +343,11 @@ def test_a_model_that_cannot_be_exported_leaves_nothing(tmp_path: Path) -> None:
 def _graphs(exports: Path) -> list[Path]:
     """Of the default model: those of 90 MB."""
     return [path for path in exports.glob(f"*/{GRAPH}") if path.stat().st_size > 1 << 24]
+
+
+def _write_manifest(place: Path, fields: dict[str, Any]) -> None:
+    (place / MANIFEST).write_text(json.dumps(fields))
+    (place / MANIFEST_DIGEST).write_text(digest(place / MANIFEST))
 
 
 def _copied(exports: Path, target: Path, model: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.encoder.client import MAX_CHARS, MAX_TEXTS, EncoderClient, split
-from app.errors import EncoderUnavailable, InvalidInput
+from app.errors import EncoderUnavailable, InvalidInput, TextNotEncodable
 from tests.support.encoder import Handler, Reply, scripted_server
 
 INFO = {"id": "m@1", "model": "m", "dimension": 2}
@@ -40,6 +40,16 @@ async def refusal(embed: Callable[[dict[str, Any]], Reply | None]) -> EncoderUna
         return raised.value
 
 
+async def not_encodable(embed: Callable[[dict[str, Any]], Reply | None]) -> TextNotEncodable:
+    async with (
+        scripted_server(script(embed)) as url,
+        await EncoderClient.connect(url) as client,
+    ):
+        with pytest.raises(TextNotEncodable) as raised:
+            await client.embed_documents(["a", "b", "c"])
+        return raised.value
+
+
 def packed(*numbers: float) -> str:
     return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
 
@@ -48,9 +58,6 @@ def packed(*numbers: float) -> str:
     ("vectors", "sentence"),
     [
         ([packed(1, 0, 0)], "a vector of 3 numbers instead of 2"),
-        ([packed(math.nan, 0)], "not a number or zero"),
-        ([packed(math.inf, 0)], "not a number or zero"),
-        ([packed(0, 0)], "not a number or zero"),
         ([], "0 vectors for 1 texts"),
         ([packed(1, 0), packed(0, 1)], "2 vectors for 1 texts"),
         (["AAA"], "cannot be read"),
@@ -61,6 +68,22 @@ def packed(*numbers: float) -> str:
 )
 async def test_a_bad_vector_is_never_passed_on(vectors: Sequence[Any], sentence: str) -> None:
     assert sentence in (await refusal(lambda _: answer(*vectors))).message
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 0])
+async def test_a_vector_without_a_length_is_an_error_of_its_text(number: float) -> None:
+    vectors = (packed(1, 0), packed(number, 0), packed(0, 1))
+    error = await not_encodable(lambda _: answer(*vectors))
+    assert error.index == 1
+    assert "not a number or zero" in error.message
+
+
+async def test_a_text_without_a_vector_is_told_from_a_broken_server() -> None:
+    fields = {"code": "encoding_failed", "param": "input[2]", "message": "No vector."}
+    assert (await not_encodable(lambda _: (500, {"error": fields}, {}))).index == 2
+    for other in (fields | {"code": "model_failed"}, fields | {"param": None}, "odd", None):
+        reply: Reply = (500, {"error": other}, {})
+        assert (await refusal(lambda _, reply=reply: reply)).retry_after is None
 
 
 async def test_an_answer_that_is_none() -> None:

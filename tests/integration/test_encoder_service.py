@@ -83,6 +83,7 @@ async def test_what_is_loaded(http: httpx2.AsyncClient) -> None:
         "backend": "torch",
         "languages": ["en"],
         "matryoshka": False,
+        "reranker": None,
     }
 
 

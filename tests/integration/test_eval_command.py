@@ -21,6 +21,12 @@ def data(server_folder: Path) -> Iterator[Path]:
     yield server_folder / "eval"
 
 
+@pytest.fixture(scope="module")
+def env(data: Path, encoder_url: str) -> dict[str, str]:
+    """The session's encoder serves every run: what is measured here is not how one starts."""
+    return environment(data, CITESTREAM_ENCODER__URL=encoder_url)
+
+
 @pytest.fixture
 def squad(tmp_path: Path) -> Path:
     file = tmp_path / "animals.json"
@@ -48,10 +54,12 @@ def beir(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_squads_form_twice_and_indexed_once(data: Path, squad: Path, tmp_path: Path) -> None:
+async def test_squads_form_twice_and_indexed_once(
+    data: Path, env: dict[str, str], squad: Path, tmp_path: Path
+) -> None:
     output, html = tmp_path / "results.json", tmp_path / "report.html"
     arguments = ("eval", str(squad), "--data", str(data), "--output", str(output))
-    status, printed = await output_of(*arguments, "--html", str(html), env=environment(data))
+    status, printed = await output_of(*arguments, "--html", str(html), env=env)
     assert status == 0, printed
     for word in ("fused", "vector", "keyword", "nDCG@10", "MRR@10", "recall@5", "p95"):
         assert word in printed
@@ -61,7 +69,7 @@ async def test_squads_form_twice_and_indexed_once(data: Path, squad: Path, tmp_p
     assert results["quality"]["fused"]["degraded"] == 0
     assert results["facts"]["indexed_now"] == 4
     assert "<svg" in html.read_text()
-    status, printed = await output_of(*arguments, "--limit", "2", env=environment(data))
+    status, printed = await output_of(*arguments, "--limit", "2", env=env)
     assert status == 0, printed
     again = json.loads(output.read_text())
     assert again["facts"]["indexed_now"] == 0
@@ -70,12 +78,12 @@ async def test_squads_form_twice_and_indexed_once(data: Path, squad: Path, tmp_p
 
 
 async def test_beirs_form_with_options_before_the_data_set(
-    data: Path, beir: Path, tmp_path: Path
+    data: Path, env: dict[str, str], beir: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "results.json"
     options = ("--sources", "keyword,vector", "--k", "1,3", "--portfolio", "mine")
     where = ("--data", str(data), "--output", str(output), "--language", "en")
-    status, printed = await output_of("eval", *options, *where, str(beir), env=environment(data))
+    status, printed = await output_of("eval", *options, *where, str(beir), env=env)
     assert status == 0, printed
     assert "Relevant documents that are not in the corpus: 1" in printed
     results = json.loads(output.read_text())
@@ -89,7 +97,7 @@ async def test_beirs_form_with_options_before_the_data_set(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nothing.json"], "nothing.json does not exist"),
+        (["retrieval", "nothing.json"], "nothing.json does not exist"),
         (["{squad}", "--sources", "memory"], "'memory' is not a source that is on"),
         (["{squad}", "--k", "0"], "--k takes whole numbers from 1 to 100"),
         (["{squad}", "--language", "klingon"], "'klingon' is not a language's code"),

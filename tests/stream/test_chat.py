@@ -177,7 +177,7 @@ async def test_retrieval_alone_says_where_each_passage_was_found(live: Live) -> 
         "sources",
     }  # fmt: skip
     assert first["title"] == "Atlas"
-    assert set(first["sources"]) == {"vector", "keyword"}
+    assert set(first["sources"]) == {"vector", "keyword", "graph"}
     only = await live.json("POST", "/api/retrieve", json={**body, "sources": ["keyword"]})
     assert set(only["passages"][0]["sources"]) == {"keyword"}
 

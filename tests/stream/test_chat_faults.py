@@ -227,8 +227,9 @@ SWITCHES: list[tuple[dict[str, bool], str]] = [
     ({"streaming": False}, "streaming"),
     ({"answer_cache": False}, "cache"),
     ({"dynamic_context": False}, "limits"),
-    ({"vector": False}, "keyword"),
-    ({"keyword": False}, "vector"),
+    ({"vector": False}, "vector"),
+    ({"keyword": False}, "keyword"),
+    ({"graph": False}, "graph"),
 ]
 
 
@@ -253,4 +254,4 @@ async def test_each_switch_does_what_it_says(
             "POST", "/api/retrieve", json={"query": QUESTION, "portfolio_id": portfolio}
         )
         sources = {name for each in found["passages"] for name in each["sources"]}
-        assert sources == ({shows} if shows in {"vector", "keyword"} else {"vector", "keyword"})
+        assert sources == {"vector", "keyword", "graph"} - {shows}

@@ -153,6 +153,9 @@ def copy_site(target: Path) -> Path:
     (target / "app").mkdir()
     shutil.copy(source / "__init__.py", target / "app")
     shutil.copytree(source / "embedded", target / "app/embedded", ignore=hidden)
+    (target / "app/encoder").mkdir()
+    for name in ("__init__.py", "backend.py"):  # what an encoder says of itself
+        shutil.copy(source / "encoder" / name, target / "app/encoder")
     for folder, _, names in os.walk(target):
         for path in (Path(folder), *(Path(folder, name) for name in names)):
             path.chmod(0o755)

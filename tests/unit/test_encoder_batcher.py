@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from app.encoder.backend import Encoded, EncodingFailed, InputType, ModelInfo
+from app.encoder.backend import Encoded, EncodingFailed, InputType, ModelFailed, ModelInfo
 from app.encoder.batcher import Batcher, NotReady, Overloaded
 from app.encoder.batching import Limits
 
@@ -28,7 +28,9 @@ class GatedBackend:
         self.started.release()
         assert self.gate.acquire(timeout=10)
         if "poison" in texts:
-            raise RuntimeError("no such text")
+            raise EncodingFailed("no such text")
+        if "broken" in texts:
+            raise RuntimeError("out of memory")
         return Encoded(
             [text.encode() for text in texts], [1] * len(texts), ["long" in t for t in texts]
         )
@@ -123,12 +125,20 @@ async def test_a_text_that_cannot_be_encoded_fails_alone(
     await asyncio.wait([first, *good, bad])
     assert [list(future.result().vectors) for future in good] == [[b"a"], [b"b"]]
     error = bad.exception()
-    assert isinstance(error, EncodingFailed)
+    assert type(error) is EncodingFailed
     assert (str(error), error.index) == ("no such text", 1)
     batches = [texts for _, texts in backend.batches]
     assert batches == [["first"], ["a", "b", "c", "poison"], ["a"], ["b"], ["c"], ["poison"]]
     assert "one by one" in caplog.text
     assert batcher.metrics.statistics().failed == 1
+
+
+async def test_a_fault_of_the_model_is_not_called_one_of_the_text(
+    batcher: Batcher, backend: GatedBackend
+) -> None:
+    backend.let()
+    with pytest.raises(ModelFailed, match="out of memory"):
+        await batcher.submit(["broken"], "query")
 
 
 async def test_a_request_that_has_failed_is_not_gone_on_with(

@@ -6,7 +6,10 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["app.encoder", "app.encoder.client", "app.encoder.server"])
+@pytest.mark.parametrize(
+    "module",
+    ["app.encoder", "app.encoder.client", "app.encoder.rerank_client", "app.encoder.server"],
+)
 def test_only_the_model_itself_imports_the_heavy_libraries(module: str) -> None:
     heavy = "{'torch', 'transformers', 'sentence_transformers', 'numpy', 'sklearn'}"
     code = f"import {module}, sys; print(sorted({heavy} & sys.modules.keys()))"

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from app.chat.model import Scope
-from app.errors import AppError, DatabaseUnavailable, EncoderUnavailable, InvalidInput, NotFound
+from app.errors import (
+    AppError,
+    DatabaseUnavailable,
+    EncoderUnavailable,
+    InvalidInput,
+    NotFound,
+    TextNotEncodable,
+)
 from app.ingest.embedding import Embedder
 from app.ingest.errors import EncodersChanged
 from app.ingest.ingestor import MAX_ATTEMPTS, Ingestor
@@ -270,6 +277,18 @@ async def test_what_can_never_be_indexed_is_not_tried_again() -> None:
     room.documents.faults = {"index": [InvalidInput("It has no place here.")]}
     await room.ingest(new())
     assert room.documents.failures[0][1:] == ("It has no place here.", True)
+
+
+async def test_a_text_without_a_vector_is_named_and_not_tried_again() -> None:
+    room = Room()
+    room.encoder.faults = [TextNotEncodable(index=1)]
+    async with room.worker():
+        await room.accept(new("Guide", LONG))
+        assert await room.until("failed") == ["failed"]
+    [(_, sentence, final)] = room.documents.failures
+    assert sentence.startswith("The encoder memory@1 has no vector for the part “Guide ## Part 1 ")
+    assert sentence.endswith("”; change or remove it and send the document again.")
+    assert (final, len(room.encoder.calls)) == (True, 1)
 
 
 async def test_an_upload_that_cannot_be_released_is_left_to_lapse() -> None:

@@ -226,6 +226,18 @@ async def test_the_reranker_reads_the_best_only() -> None:
     assert [list(texts) for texts in reranker.asked] == [[each.text for each in many[:RERANKED]]]
 
 
+@pytest.mark.parametrize("top_n, read", [(1, 3), (5, 5), (50, 20)])
+async def test_how_many_it_reads_can_be_set_but_no_fewer_than_are_wanted(
+    top_n: int, read: int
+) -> None:
+    reranker = ByLength()
+    many = [hit(n) for n in range(1000, 1100)]
+    assert (
+        len(await ids(REQUEST, Fixed("keyword", many), reranker=reranker, rerank_top_n=top_n)) == 3
+    )
+    assert [len(texts) for texts in reranker.asked] == [read]
+
+
 @pytest.mark.parametrize(
     "reranker",
     [
