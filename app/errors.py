@@ -74,6 +74,19 @@ class Conflict(AppError):
     status = 409
 
 
+class IdempotencyMismatch(InvalidInput):
+    """This Idempotency-Key was used for another request; take a new one."""
+
+    code = "idempotency_mismatch"
+
+
+class EventsGone(AppError):
+    """These events are not kept any more; the answer is in its conversation."""
+
+    code = "events_gone"
+    status = 410
+
+
 class FeatureDisabled(AppError):
     """This feature is switched off on this server."""
 
@@ -159,3 +172,13 @@ class Interrupted(AppError):
 
     code = "interrupted"
     status = 409
+
+
+def named(code: str) -> AppError:
+    """An error by its code, with its default message; AppError for one that is not known."""
+    kinds = [AppError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind()
+        kinds += kind.__subclasses__()
+    return AppError()

@@ -1,9 +1,11 @@
 """The bodies that the API takes. Unknown fields are refused: a field with a typo does nothing."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
 
@@ -87,6 +89,11 @@ class ChatBody(Body):
     grace_seconds: Annotated[Number, Field(ge=0, le=600)] = 0.0
     filters: Filters = Field(default_factory=dict)
     cache: CacheMode = "use"
+
+    def digest(self, agent_id: int) -> bytes:
+        """SHA-256 of what is asked of whom, however it was written down."""
+        asked = {"agent_id": agent_id, **self.model_dump(mode="json")}
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
 
     def question(self, agent_id: int) -> Question:
         return Question(

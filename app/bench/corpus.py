@@ -1,10 +1,12 @@
 """Portfolios of synthetic vectors, put into the database as fast as it takes them.
 
 Vectors lie around centres, some hundred around each, as chunks of one subject do. Every document
-has ten chunks; its metadata leave a tenth, a hundredth or a thousandth of the documents.
+has ten chunks; its metadata leave a tenth, a hundredth or a thousandth of the documents. Texts
+begin with the name of their portfolio; some words stand in every tenth, hundredth or thousandth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +48,13 @@ SELECT $1, $2, 'Document ' || n,
 CHUNK_ROWS = """
 INSERT INTO rag_chunk (tenant_id, portfolio_id, document_id, ordinal, start_char, end_char, text,
                        language)
-SELECT $1, $2, d.id, o, 0, 400, 'chunk ' || (row_number() OVER () - 1) || repeat(' word', 80),
-       'en'
-  FROM (SELECT id FROM documents WHERE portfolio_id = $2 ORDER BY id) d, generate_series(0, 9) o
- ORDER BY d.id, o
+SELECT $1, $2, d.id, o, 0, 400,
+       concat($3::text, ' chunk ', n, ' tens', n % 10, ' hundreds', n % 100, ' thousands', n % 1000,
+              repeat(' word', 70)), 'en'
+  FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS number
+          FROM documents WHERE portfolio_id = $2) d,
+       generate_series(0, 9) o, LATERAL (SELECT 10 * d.number + o AS n) c
+ ORDER BY n
 """
 VECTOR_ROWS = """
 INSERT INTO rag_embedding (portfolio_id, chunk_id, encoder_id, tenant_id, embedding)
@@ -99,43 +104,63 @@ def sizes(chunks: int) -> list[int]:
 async def fill(owner_url: str, chunks: int, say: Callable[[str], None]) -> Corpus:
     """Make the portfolios, in a migrated database of nobody else's."""
     await prepare(owner_url, ENCODER, DIMENSION)
-    source = np.random.default_rng(20)
     made: list[Portfolio] = []
-    async with as_owner(owner_url) as connection:
+    async with filling(owner_url, np.random.default_rng(20)) as filler:
+        connection = filler.connection
         tenant = await connection.fetchval("SELECT id FROM tenants WHERE name = 'default'")
         encoder = await connection.fetchval("SELECT id FROM encoders WHERE name = $1", ENCODER)
-        await connection.execute("SELECT set_config('app.tenant_id', $1, false)", str(tenant))
-        await connection.execute(STAGE)
         wanted = sizes(chunks)
         done = 0
         for number, size in enumerate(wanted):
-            made.append(await _portfolio(connection, source, tenant, number, size))
+            made.append(await filler.portfolio(tenant, f"bench {number}", size))
             done += size
             if size >= chunks // 30 or number == len(wanted) - 1:
                 say(f"{done:,} of {sum(wanted):,} chunks in {number + 1} portfolios")
-        for table in ("portfolios", "documents", "rag_chunk", "rag_embedding"):
-            await connection.execute(f"VACUUM ANALYZE {table}")
     return Corpus(tenant, encoder, made)
 
 
-async def _portfolio(
-    connection: asyncpg.Connection, source: np.random.Generator, tenant: int, number: int, size: int
-) -> Portfolio:
-    centres = unit(source.standard_normal((max(2, size // CHUNKS_A_CENTRE), DIMENSION)))
-    vectors = scattered(source, centres[source.integers(0, len(centres), size)])
-    async with connection.transaction():
-        await connection.execute("TRUNCATE stage")
-        await connection.copy_to_table(
-            "stage", source=binary_rows(vectors), format="binary", columns=["n", "embedding"]
-        )
-        documents = size // CHUNKS_A_DOCUMENT
-        portfolio_id = await connection.fetchval(
-            PORTFOLIO, tenant, f"bench {number}", size, documents, ENCODER
-        )
-        await connection.execute(DOCUMENTS, tenant, portfolio_id, size)
-        await connection.execute(CHUNK_ROWS, tenant, portfolio_id)
-        await connection.execute(VECTOR_ROWS, tenant, portfolio_id, ENCODER)
-    return Portfolio(portfolio_id, size, centres)
+class Filler:
+    """Makes one portfolio after another over `connection`, the owner's."""
+
+    def __init__(self, connection: asyncpg.Connection, source: np.random.Generator) -> None:
+        self.connection = connection
+        self._source = source
+
+    async def portfolio(self, tenant: int, name: str, size: int, centres: Any = None) -> Portfolio:
+        """One of `size` chunks, a multiple of ten, in one transaction; around centres of its own
+        or those that are given."""
+        source, connection = self._source, self.connection
+        if centres is None:
+            centres = subjects(source, max(2, size // CHUNKS_A_CENTRE))
+        vectors = scattered(source, centres[source.integers(0, len(centres), size)])
+        await connection.execute("SELECT set_config('app.tenant_id', $1, false)", str(tenant))
+        async with connection.transaction():
+            await connection.execute("TRUNCATE stage")
+            await connection.copy_to_table(
+                "stage", source=binary_rows(vectors), format="binary", columns=["n", "embedding"]
+            )
+            portfolio_id = await connection.fetchval(
+                PORTFOLIO, tenant, name, size, size // CHUNKS_A_DOCUMENT, ENCODER
+            )
+            await connection.execute(DOCUMENTS, tenant, portfolio_id, size)
+            await connection.execute(CHUNK_ROWS, tenant, portfolio_id, name)
+            await connection.execute(VECTOR_ROWS, tenant, portfolio_id, ENCODER)
+        return Portfolio(portfolio_id, size, centres)
+
+
+@asynccontextmanager
+async def filling(owner_url: str, source: np.random.Generator) -> AsyncIterator[Filler]:
+    """Fill a database that is prepared for ENCODER; at the end its tables are analysed."""
+    async with as_owner(owner_url) as connection:
+        await connection.execute(STAGE)
+        yield Filler(connection, source)
+        for table in ("portfolios", "documents", "rag_chunk", "rag_embedding"):
+            await connection.execute(f"VACUUM ANALYZE {table}")
+
+
+def subjects(source: np.random.Generator, count: int) -> Any:
+    """Centres for so many subjects."""
+    return unit(source.standard_normal((count, DIMENSION)))
 
 
 def unit(vectors: Any) -> Any:

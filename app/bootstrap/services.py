@@ -12,6 +12,7 @@ from app.bootstrap.encoders import open_encoders
 from app.bootstrap.pipeline import build_pipeline, build_retriever
 from app.bootstrap.readiness import Readiness
 from app.chat.engine import Engine
+from app.chat.keeper import keep
 from app.chat.language import detect_language
 from app.chat.runs import Runs
 from app.encoder.configured import ConfiguredEncoders
@@ -20,6 +21,7 @@ from app.providers.registry import ConfiguredProviders
 from app.retrieval.retriever import HybridRetriever
 from app.settings import Settings
 from app.stores.agents import PgAgents
+from app.stores.conversations import PgConversations
 from app.stores.database import Database
 from app.stores.documents import PgDocuments
 from app.stores.history import PgHistory
@@ -49,6 +51,7 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
         retriever = build_retriever(settings, clients.database, clients.encoders, reranker)
         engine = await _engine(settings, clients, retriever)
         stack.push_async_callback(engine.close)
+        await stack.enter_async_context(_kept(clients.database, engine))
         yield _services(settings, clients, retriever, engine)
 
 
@@ -79,6 +82,18 @@ async def _engine(settings: Settings, clients: Clients, retriever: HybridRetriev
     database, cache, providers = clients.database, clients.cache, clients.providers
     pipeline = await build_pipeline(settings, database, retriever, cache, providers)
     return Engine(pipeline, Runs(), clients.credentials.default_scope, frame)
+
+
+@asynccontextmanager
+async def _kept(database: Database, engine: Engine) -> AsyncIterator[None]:
+    keeping = asyncio.create_task(
+        keep(PgConversations(database), lambda: engine.runs.active), name="keeper of runs"
+    )
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
 
 
 def _services(

@@ -8,18 +8,24 @@ from uuid import UUID
 
 import structlog
 
-from app.chat.events import Answer, Event, Failed
+from app.chat.events import Answer, Event
 from app.chat.model import CacheMode, Question, Scope
 from app.chat.pipeline import Pipeline
 from app.chat.plan import Draft
+from app.chat.ports import IdempotencyKey
+from app.chat.replay import failed, replay
 from app.chat.runs import Encode, Run, Runs
-from app.errors import AppError, Interrupted, InvalidInput
+from app.errors import AppError, Interrupted, InvalidInput, Unavailable
 
 log = structlog.get_logger(__name__)
 
 # How long readers of a broken-off answer wait until it is stored. It takes milliseconds; a database
 # that hangs must not keep its end from them, least of all when the service is stopping.
 STORING_SECONDS = 0.5
+# A run that is stored as going on and is not here is about to be, or is another process's.
+ELSEWHERE_SECONDS = 2.0
+LOOK_SECONDS = 0.05
+ELSEWHERE = "This answer is being produced by another process; ask for it again shortly."
 
 
 class Engine:
@@ -41,16 +47,45 @@ class Engine:
         self._default_scope = default_scope
         self._encode = encode
 
-    async def start(self, scope: Scope, question: Question, *, grace_seconds: float = 0.0) -> Run:
+    async def start(
+        self,
+        scope: Scope,
+        question: Question,
+        *,
+        grace_seconds: float = 0.0,
+        key: IdempotencyKey | None = None,
+    ) -> Run:
         """Check and load the question, then produce its answer in a task of its own.
 
         Raises AppError while nothing has been produced yet. A run that no reader follows any
-        more is cancelled after `grace_seconds`; what there is of the answer is kept.
+        more is cancelled after `grace_seconds`; what there is of the answer is kept. With the key
+        of a request that was sent before, its run: still going on, over, or begun again where it
+        failed.
         """
         draft = await self._pipeline.prepare(scope, question)
+        if key is not None:
+            begun = await self._pipeline.begin(draft, key)
+            if not begun.fresh:
+                return await self.find(scope, begun.ids.run)
         run = Run(draft.plan.ids.run, scope, grace_seconds, self._encode)
         self.runs.add(run)
         run.started_by(asyncio.create_task(self._drive(run, draft), name=f"run {run.id}"))
+        return run
+
+    async def find(self, scope: Scope, run_id: UUID) -> Run:
+        """A run of the tenant's: followed while it goes on, and replayed from what is stored of it
+        once it is forgotten. NotFound; Unavailable while another process produces it."""
+        deadline = asyncio.get_running_loop().time() + ELSEWHERE_SECONDS
+        while (run := self.runs.find(scope, run_id)) is None:
+            turn = await self._pipeline.find_run(scope, run_id)
+            if turn.status != "streaming":
+                run = Run(run_id, scope, 0.0, self._encode)
+                for event in replay(turn):
+                    run.append(event)
+                return run
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable(ELSEWHERE, retry_after=ELSEWHERE_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
         return run
 
     async def ask(
@@ -150,7 +185,7 @@ class Engine:
         keeping = asyncio.create_task(self._keep(run, draft, error))
         await asyncio.wait({keeping}, timeout=STORING_SECONDS)
         run.error = error
-        run.append(Failed(error.code, error.message, error.retryable, error.status))
+        run.append(failed(error))
         await keeping
         self.runs.finish(run)
 

@@ -81,6 +81,16 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Ids:
+    """The UUIDv7s of one turn, made before anything is produced."""
+
+    run: UUID
+    conversation: UUID
+    question: UUID
+    message: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A chunk as retrieved for one question.
 

@@ -6,8 +6,8 @@ It never sees a `stream` flag, a web framework or a vendor. What fails raises; t
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from app.chat.cache import (
@@ -21,21 +21,33 @@ from app.chat.citations import CitationDecoder
 from app.chat.complexity import analyze_query_complexity, cap, should_skip_rag
 from app.chat.events import Done, Event, Sources, Token
 from app.chat.language import recognise
-from app.chat.model import MAX_EVENT_CHARS, Agent, ChatMessage, QueryComplexity, Question, Scope
+from app.chat.model import (
+    MAX_EVENT_CHARS,
+    Agent,
+    ChatMessage,
+    Ids,
+    QueryComplexity,
+    Question,
+    Scope,
+)
 from app.chat.normalise import check_message
-from app.chat.plan import Draft, Ids, Plan
+from app.chat.plan import Draft, Plan
 from app.chat.ports import (
+    Begun,
     Cache,
     Conversations,
     Finish,
+    IdempotencyKey,
     Prompt,
     Provider,
     Providers,
     Retrieval,
     Retriever,
+    Turn,
 )
 from app.chat.prompt import build_messages, trim_history
 from app.chat.timing import Stopwatch
+from app.errors import AppError
 
 # A cache look-up takes 0.3 ms. Waiting this long for it before retrieval starts saves the encoder
 # a query on every hit; a slow Redis then costs nothing more, because both run side by side.
@@ -127,9 +139,21 @@ class Pipeline:
                 async for token in tokens:
                     yield token
 
+    async def begin(self, draft: Draft, key: IdempotencyKey | None = None) -> Begun:
+        """Store the question before its answer is there, so that it is known whatever happens."""
+        begun = await self._conversations.begin_turn(draft.plan.scope, draft.turn("streaming"), key)
+        if begun.fresh:
+            draft.begun, draft.plan = True, replace(draft.plan, ids=begun.ids)
+        return begun
+
+    async def find_run(self, scope: Scope, run_id: UUID) -> Turn:
+        """A run as it is stored; NotFound."""
+        return await self._conversations.find_run(scope, run_id)
+
     async def complete(self, draft: Draft) -> Done:
         """Store and cache a whole answer. Not to be cancelled: its turn may be stored already
         while its reader is told that it is not."""
+        await self._begun(draft)
         turn = draft.turn("complete")
         with draft.stopwatch.stage("persist"):
             await asyncio.gather(
@@ -139,6 +163,8 @@ class Pipeline:
 
     async def keep_partial(self, draft: Draft, status: str, error_code: str) -> None:
         """Store what there is of an answer that did not complete."""
+        with suppress(AppError):  # storing it says again what is wrong
+            await self._begun(draft)
         await self._conversations.store_turn(draft.plan.scope, draft.turn(status, error_code))
 
     def _limits(self, message: str, agent: Agent) -> tuple[QueryComplexity, int, int]:
@@ -163,6 +189,8 @@ class Pipeline:
             await asyncio.wait({look_up}, timeout=CACHE_HEAD_START_SECONDS)
             if look_up.done() and look_up.result():
                 return look_up.result()
+            if not draft.begun:
+                draft.beginning = asyncio.create_task(self._begin_alone(draft))
             retrieval = asyncio.create_task(self._retrieve(draft))
             tasks.append(retrieval)
             await asyncio.wait({look_up, retrieval}, return_when=asyncio.FIRST_COMPLETED)
@@ -176,6 +204,15 @@ class Pipeline:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _begin_alone(self, draft: Draft) -> None:
+        with draft.stopwatch.stage("begin"):
+            await self.begin(draft)
+
+    async def _begun(self, draft: Draft) -> None:
+        """Wait until the beginning is stored, so that the end does not overtake it."""
+        if draft.beginning is not None:
+            await draft.beginning
 
     async def _look_up(self, draft: Draft) -> CachedAnswer | None:
         """One round trip for the answer and its passages; takes over what it finds."""

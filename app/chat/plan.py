@@ -1,9 +1,9 @@
 """What is decided before an answer is produced, and what has been gathered of it so far."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from app.chat.cache import answer_key, history_digest, passages_key
 from app.chat.citations import CitationDecoder
@@ -12,6 +12,7 @@ from app.chat.model import (
     Agent,
     ChatMessage,
     Citation,
+    Ids,
     Passage,
     Portfolio,
     QueryComplexity,
@@ -26,16 +27,6 @@ from app.chat.timing import Stopwatch
 
 # The source that needs no portfolio of the agent's.
 PERSONA = "persona"
-
-
-@dataclass(frozen=True, slots=True)
-class Ids:
-    """The UUIDv7s of one turn, made before anything is produced."""
-
-    run: UUID
-    conversation: UUID
-    question: UUID
-    message: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +136,8 @@ class Draft:
     usage: Usage | None = None
     finish_reason: str | None = None
     cached: bool = False
+    begun: bool = False
+    beginning: "asyncio.Task[None] | None" = None
 
     @property
     def text(self) -> str:
@@ -169,7 +162,7 @@ class Draft:
         return Turn(
             run_id=plan.ids.run,
             conversation_id=plan.ids.conversation,
-            new_conversation=plan.question.conversation_id is None,
+            new_conversation=plan.question.conversation_id is None and not self.begun,
             question_id=plan.ids.question,
             message_id=plan.ids.message,
             agent_id=plan.agent.id,
@@ -185,6 +178,9 @@ class Draft:
             usage=self.counted_usage(),
             timings_ms=dict(self.stopwatch.timings_ms),
             degraded=self.degraded,
+            sources=self.passages,
+            top_k=plan.top_k,
+            max_tokens=plan.max_tokens,
         )
 
     def done(self) -> Done:

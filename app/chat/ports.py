@@ -9,6 +9,7 @@ from app.chat.model import (
     Agent,
     ChatMessage,
     Citation,
+    Ids,
     Passage,
     Portfolio,
     QueryComplexity,
@@ -36,9 +37,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question with its answer, stored in one transaction.
+    """A question with its answer.
 
-    `status` is "complete", "interrupted" or "error"; `new_conversation` creates the row.
+    `status` is "streaming", "complete", "interrupted" or "error"; `new_conversation` creates the
+    row. Of `sources` what a reader is told of them is stored, not their text.
     """
 
     run_id: UUID
@@ -59,6 +61,27 @@ class Turn:
     usage: Usage
     timings_ms: Mapping[str, float]
     degraded: Sequence[str]
+    sources: Sequence[Passage]
+    top_k: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a caller calls a request, so that it can be sent again: `key` as it came, and a digest
+    of everything that the request asks."""
+
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `begin_turn` came to. `fresh` says that the caller is to produce the answer, under
+    these ids; otherwise it was, or is being, produced as this run."""
+
+    fresh: bool
+    ids: Ids
 
 
 class Conversations(Protocol):
@@ -68,8 +91,21 @@ class Conversations(Protocol):
         """Agent, portfolio, versions and recent history; NotFound for unknown or foreign ids."""
         ...
 
+    async def begin_turn(self, scope: Scope, turn: Turn, key: IdempotencyKey | None) -> Begun:
+        """Store the question and a run that is `streaming`, in one transaction.
+
+        With a key that was used before, by the same caller within a day: its run where that is
+        complete or being produced; where it failed, or its process died, the same ids again.
+        IdempotencyMismatch where the digest is another one."""
+        ...
+
+    async def find_run(self, scope: Scope, run_id: UUID) -> Turn:
+        """A run as it is stored, `streaming` while it is being produced; NotFound."""
+        ...
+
     async def store_turn(self, scope: Scope, turn: Turn) -> None:
-        """Store both messages, the citations and the run in one transaction."""
+        """Store both messages, the citations and the run in one transaction, in the place of what
+        was begun."""
         ...
 
 

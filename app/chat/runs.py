@@ -12,7 +12,7 @@ from uuid import UUID
 
 from app.chat.events import Answer, Done, Event, Failed, Token
 from app.chat.model import Scope
-from app.errors import AppError, InvalidInput, NotFound, Unavailable
+from app.errors import AppError, InvalidInput, Unavailable
 
 # Finished runs kept for readers that come back; the stored message answers after that.
 KEPT_FINISHED_RUNS = 256
@@ -205,12 +205,15 @@ class Runs:
         if len(self._finished) > KEPT_FINISHED_RUNS:
             self._finished.popitem(last=False)
 
-    def get(self, scope: Scope, run_id: UUID) -> Run:
-        """The run; NotFound when it is unknown, forgotten or another tenant's."""
+    def find(self, scope: Scope, run_id: UUID) -> Run | None:
+        """The run; None when it is unknown here, forgotten or another tenant's."""
         run = self._active.get(run_id) or self._finished.get(run_id)
-        if run is None or run.scope.tenant_id != scope.tenant_id:
-            raise NotFound("There is no such run; one that ended long ago is in its conversation.")
-        return run
+        return run if run is not None and run.scope.tenant_id == scope.tenant_id else None
+
+    @property
+    def active(self) -> Sequence[UUID]:
+        """Those that are being produced."""
+        return list(self._active)
 
     async def close(self) -> None:
         """Refuse new runs, cancel every active one, and wait until each has stored what it had

@@ -1,18 +1,47 @@
 """What the question path reads and writes: one round trip each way."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
-from app.chat.model import Agent, ChatMessage, Portfolio, Question, Scope
-from app.chat.ports import Loaded, Turn
-from app.errors import NotFound
+from app.chat.model import (
+    Agent,
+    ChatMessage,
+    Citation,
+    Ids,
+    Passage,
+    Portfolio,
+    QueryComplexity,
+    Question,
+    Scope,
+    Usage,
+)
+from app.chat.ports import Begun, IdempotencyKey, Loaded, Turn
+from app.errors import IdempotencyMismatch, NotFound
+from app.stores.citations import citation
 from app.stores.database import Database, checked_id
 
 LOAD = "SELECT * FROM load_question($1, $2, $3, $4, $5)"
 STORE = "SELECT store_turn($1, $2)"
+BEGIN = "SELECT * FROM begin_turn($1, $2, $3, $4, $5, $6)"
+FIND = """
+SELECT r.*, q.content AS question, coalesce(m.content, '') AS answer
+  FROM runs r
+  JOIN messages q ON q.id = r.question_id
+  LEFT JOIN messages m ON m.id = r.message_id
+ WHERE r.id = $1
+"""
+CITED = "SELECT * FROM citations WHERE message_id = $1 ORDER BY id"
+# A process tells every few seconds that its runs are alive; one that has not for so long is dead.
+DEAD_AFTER = timedelta(seconds=20)
 TITLE_CHARS = 80
+# asyncpg has a class of its own for them, which no JSON encoder takes.
+IDS = ("run_id", "conversation_id", "question_id", "message_id")
+TOLD = ("number", "chunk_id", "title", "uri", "score")
 
 
 class PgConversations:
@@ -44,8 +73,46 @@ class PgConversations:
             raise NotFound("There is no such conversation with this agent.")
         return _loaded(row)
 
+    async def begin_turn(self, scope: Scope, turn: Turn, key: IdempotencyKey | None) -> Begun:
+        """Store the question and its run, or find the run of a request that was sent before.
+
+        NotFound where the agent or the continued conversation is gone, IdempotencyMismatch where
+        the key was another request's.
+        """
+        [row] = await self._database.fetch(
+            BEGIN,
+            scope.tenant_id,
+            _payload(turn),
+            scope.subject,
+            key.key if key else None,
+            key.digest if key else None,
+            DEAD_AFTER,
+        )
+        if row["outcome"] == "mismatch":
+            raise IdempotencyMismatch
+        ids = Ids(*(UUID(bytes=row[name].bytes) for name in IDS))
+        return Begun(row["outcome"] == "fresh", ids)
+
+    async def find_run(self, scope: Scope, run_id: UUID) -> Turn:
+        """A run as it is stored; NotFound."""
+        async with self._database.transaction(scope) as connection:
+            row = await connection.fetchrow(FIND, run_id)
+            if row is None:
+                raise NotFound("There is no such run.")
+            cited = await connection.fetch(CITED, row["message_id"])
+        return _turn(row, [citation(each) for each in cited])
+
+    async def keep_alive(self, run_ids: Sequence[UUID]) -> None:
+        """Say that these runs are being produced."""
+        await self._database.fetch("SELECT keep_runs_alive($1)", list(run_ids))
+
+    async def interrupt_dead(self) -> int:
+        """Mark the runs of processes that are gone, of any tenant, as interrupted; how many."""
+        [row] = await self._database.fetch("SELECT interrupt_dead_runs($1) AS count", DEAD_AFTER)
+        return int(row["count"])
+
     async def store_turn(self, scope: Scope, turn: Turn) -> None:
-        """Store question, answer, citations and run, all or none.
+        """Store question, answer, citations and run, all or none, in the place of what was begun.
 
         Stores nothing where the agent or the continued conversation was deleted meanwhile.
         """
@@ -91,6 +158,42 @@ def _portfolio(row: asyncpg.Record, prefix: str) -> Portfolio | None:
     )
 
 
+def _turn(row: asyncpg.Record, cited: Sequence[Citation]) -> Turn:
+    return Turn(
+        run_id=UUID(bytes=row["id"].bytes),
+        conversation_id=UUID(bytes=row["conversation_id"].bytes),
+        new_conversation=False,
+        question_id=UUID(bytes=row["question_id"].bytes),
+        message_id=UUID(bytes=row["message_id"].bytes),
+        agent_id=row["agent_id"],
+        question=row["question"],
+        answer=row["answer"],
+        citations=cited,
+        status=row["status"],
+        cached=row["cached"],
+        language=row["language"],
+        complexity=QueryComplexity(row["complexity"]),
+        finish_reason=row["finish_reason"],
+        error_code=row["error_code"],
+        usage=Usage(**row["usage"]),
+        timings_ms=row["timings_ms"],
+        degraded=row["degraded"],
+        sources=[_passage(source) for source in row["sources"]],
+        top_k=row["top_k"],
+        max_tokens=row["max_tokens"],
+    )
+
+
+def _source(passage: Passage) -> dict[str, Any]:
+    """What a reader is told of a passage."""
+    return {name: getattr(passage, name) for name in TOLD}
+
+
+def _passage(source: Mapping[str, Any]) -> Passage:
+    """A passage of which that is all that is known."""
+    return Passage(document_id=0, text="", start=0, end=0, **source)
+
+
 def _payload(turn: Turn) -> dict[str, Any]:
     return {
         "run_id": turn.run_id,
@@ -112,4 +215,7 @@ def _payload(turn: Turn) -> dict[str, Any]:
         "usage": asdict(turn.usage),
         "timings_ms": dict(turn.timings_ms),
         "degraded": list(turn.degraded),
+        "sources": [_source(passage) for passage in turn.sources],
+        "top_k": turn.top_k,
+        "max_tokens": turn.max_tokens,
     }

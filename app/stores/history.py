@@ -9,6 +9,7 @@ from sqlalchemy import Row, delete, select, tuple_
 from app.chat.administration import ConversationRecord, MessageRecord, Page
 from app.chat.model import Citation, Scope
 from app.errors import NotFound
+from app.stores.citations import citation
 from app.stores.database import Database
 from app.stores.pages import after_time, page, time_cursor
 from app.stores.schema import citations, conversations, messages
@@ -61,7 +62,7 @@ class PgHistory:
             )
         by_message: dict[UUID, list[Citation]] = {}
         for row in cited:
-            by_message.setdefault(row.message_id, []).append(_citation(row))
+            by_message.setdefault(row.message_id, []).append(citation(row))
         return _record(conversation), [_message(row, by_message.get(row.id, ())) for row in written]
 
     async def delete(self, scope: Scope, conversation_id: UUID) -> None:
@@ -85,18 +86,4 @@ def _message(row: Row[*tuple[Any, ...]], cited: Sequence[Citation]) -> MessageRe
         status=row.status,
         citations=cited,
         created_at=row.created_at,
-    )
-
-
-def _citation(row: Row[*tuple[Any, ...]]) -> Citation:
-    return Citation(
-        number=row.number,
-        document_id=row.document_id,
-        chunk_id=row.chunk_id,
-        title=row.title,
-        uri=row.uri,
-        quote=row.quote,
-        start=row.start_char,
-        end=row.end_char,
-        score=row.score,
     )

@@ -49,7 +49,7 @@ class PgPassages:
                 row.dimension,
                 row.halfvec(vector),
                 limit,
-                dict(filters),
+                dict(filters) or None,
                 self._exact_below,
                 self._ef_search,
             )

@@ -360,7 +360,24 @@ runs = Table(
     Column("timings_ms", JSONB, nullable=False),
     Column("degraded", ARRAY(Text), nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False),
-    Column("finished_at", DateTime(timezone=True), nullable=False),
+    Column("finished_at", DateTime(timezone=True)),
+    _now("alive_at"),
+    Column("sources", JSONB, nullable=False, server_default="[]"),
+    _number("top_k", "0", Integer),
+    _number("max_tokens", "0", Integer),
+    Index("ix_runs_streaming", "alive_at", postgresql_where=text("status = 'streaming'")),
     Index("ix_runs_agent_id", "agent_id"),
     Index("ix_runs_conversation_id", "conversation_id", "id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", BigInteger, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    _now("created_at"),
+    Index("ix_idempotency_keys_created_at", "created_at"),
 )

@@ -26,7 +26,7 @@ BEGIN
 END $$;
 """
 
-# In the order of the two arrays. Run as the caller, who has set the tenant.
+# The best first, whatever the arrays' order. Run as the caller, who has set the tenant.
 CHUNK_HITS = """
 CREATE FUNCTION chunk_hits(p_ids bigint[], p_scores double precision[]) RETURNS TABLE (
     chunk_id bigint, document_id bigint, title text, uri text, text text, start_char integer,
@@ -34,10 +34,10 @@ CREATE FUNCTION chunk_hits(p_ids bigint[], p_scores double precision[]) RETURNS 
 ) LANGUAGE sql STABLE ROWS 20 AS $$
     SELECT c.id, d.id, d.title, d.uri, c.text, c.start_char, c.end_char, c.language, c.ordinal,
            c.tail, n.score
-      FROM unnest(p_ids, p_scores) WITH ORDINALITY AS n(id, score, place)
+      FROM unnest(p_ids, p_scores) AS n(id, score)
       JOIN rag_chunk c ON c.id = n.id
       JOIN documents d ON d.id = c.document_id
-     ORDER BY n.place
+     ORDER BY n.score DESC, n.id
 $$;
 """
 

@@ -56,7 +56,9 @@ async def test_only_the_owner_looks_across_and_only_where_it_must(stores: Stores
     assert [tuple(row.values()) for row in others] == [
         ("api_keys", ["citestream_owner"], "SELECT"),
         ("document_uploads", ["citestream_owner"], "ALL"),
+        ("idempotency_keys", ["citestream_owner"], "ALL"),
         ("rag_terms", ["citestream_owner"], "SELECT"),  # keys of words and weights, not texts
+        ("runs", ["citestream_owner"], "ALL"),  # whether they are alive, and how they ended
         ("tenants", ["citestream_owner"], "ALL"),
         ("vector_cache", ["citestream_owner"], "DELETE"),  # both: what nobody uses any more
         ("vector_cache", ["citestream_owner"], "SELECT"),

@@ -24,7 +24,7 @@ from app.chat.administration import (
 from app.chat.engine import Engine
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
 from app.chat.model import Agent, Citation, Passage, QueryComplexity, Question, Scope, Usage
-from app.chat.ports import Provider, Retrieval, RetrievalRequest
+from app.chat.ports import IdempotencyKey, Provider, Retrieval, RetrievalRequest
 from app.chat.runs import Run, Runs
 from app.errors import AppError, Conflict, Interrupted, InvalidInput, NotFound
 from app.ingest.check import check_document
@@ -88,7 +88,14 @@ class ScriptedEngine(Engine):
         self.asked: list[tuple[Scope, Question, float]] = []
         self.started: asyncio.Queue[Run] = asyncio.Queue()
 
-    async def start(self, scope: Scope, question: Question, *, grace_seconds: float = 0.0) -> Run:
+    async def start(
+        self,
+        scope: Scope,
+        question: Question,
+        *,
+        grace_seconds: float = 0.0,
+        key: IdempotencyKey | None = None,
+    ) -> Run:
         self.asked.append((scope, question, grace_seconds))
         if self.refusal is not None:
             raise self.refusal
@@ -96,6 +103,12 @@ class ScriptedEngine(Engine):
         self.runs.add(run)
         run.started_by(asyncio.create_task(self._play(run, self.script)))
         self.started.put_nowait(run)
+        return run
+
+    async def find(self, scope: Scope, run_id: UUID) -> Run:
+        run = self.runs.find(scope, run_id)
+        if run is None:
+            raise NotFound
         return run
 
     async def _play(self, run: Run, script: Sequence[Step]) -> None:

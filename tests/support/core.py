@@ -8,10 +8,12 @@ from uuid import UUID
 
 from app.api.sse import frame
 from app.chat.engine import Engine
-from app.chat.model import Agent, ChatMessage, Passage, Portfolio, Question, Scope, Usage
+from app.chat.model import Agent, ChatMessage, Ids, Passage, Portfolio, Question, Scope, Usage
 from app.chat.pipeline import Pipeline, Policy
 from app.chat.ports import (
+    Begun,
     Finish,
+    IdempotencyKey,
     Loaded,
     Prompt,
     Provider,
@@ -20,7 +22,7 @@ from app.chat.ports import (
     Turn,
 )
 from app.chat.runs import Runs
-from app.errors import AppError, NotFound
+from app.errors import AppError, IdempotencyMismatch, NotFound
 
 SCOPE = Scope(tenant_id=1)
 AGENT = Agent(1, "default", "You help.", "auto", None, 1, 15, 6000, 0.2, version=1)
@@ -43,13 +45,33 @@ class MemoryConversations:
     tenant_epoch: int = 0
     turns: list[Turn] = field(default_factory=list)
     fail_storing: AppError | None = None
+    keys: dict[tuple[str, str], tuple[bytes, Ids]] = field(default_factory=dict)
+    began: dict[UUID, Turn] = field(default_factory=dict)
 
     async def load(self, scope: Scope, question: Question) -> Loaded:
         if question.agent not in (self.agent.id, self.agent.name):
             raise NotFound
         return Loaded(self.agent, self.portfolio, self.history, self.tenant_epoch)
 
+    async def begin_turn(self, scope: Scope, turn: Turn, key: IdempotencyKey | None) -> Begun:
+        ids = Ids(turn.run_id, turn.conversation_id, turn.question_id, turn.message_id)
+        if key is not None:
+            digest, ids_before = self.keys.setdefault((scope.subject, key.key), (key.digest, ids))
+            if digest != key.digest:
+                raise IdempotencyMismatch
+            if ids_before != ids and self.began[ids_before.run].status in ("streaming", "complete"):
+                return Begun(False, ids_before)
+            ids = ids_before
+        self.began[ids.run] = turn
+        return Begun(True, ids)
+
+    async def find_run(self, scope: Scope, run_id: UUID) -> Turn:
+        if run_id not in self.began:
+            raise NotFound
+        return self.began[run_id]
+
     async def store_turn(self, scope: Scope, turn: Turn) -> None:
+        self.began[turn.run_id] = turn
         if self.fail_storing is not None:
             raise self.fail_storing
         self.turns.append(turn)

@@ -15,7 +15,7 @@ from app.chat.administration import PortfolioRecord
 from app.chat.ids import uuid7
 from app.chat.model import Citation, QueryComplexity, Scope, Usage
 from app.chat.names import name_key
-from app.chat.ports import Turn
+from app.chat.ports import IdempotencyKey, Turn
 from app.ingest.ports import IndexedChunk, NewDocument, Span, Upload
 from app.stores.agents import PgAgents
 from app.stores.conversations import PgConversations
@@ -146,6 +146,9 @@ def turn(agent_id: int, conversation_id: UUID | None = None, **changes: Any) -> 
         usage=Usage(10, 20),
         timings_ms={"total": 12.5},
         degraded=["vector"],
+        sources=[],
+        top_k=8,
+        max_tokens=3000,
     )
     return replace(made, **changes)
 
@@ -175,7 +178,10 @@ async def fill(stores: Stores) -> Filled:
     )
     assert waiting.upload_id is not None
     stored = turn(agent.id)
-    await stores.conversations.store_turn(scope, stored)
+    key = IdempotencyKey("a request", bytes(32))
+    begun = await stores.conversations.begin_turn(scope, stored, key)
+    assert begun.fresh
+    await stores.conversations.store_turn(scope, replace(stored, new_conversation=False))
     await stores.vectors.store(scope, ENCODER, {bytes(32): unit(random.Random(1))})
     await stores.behind("INSERT INTO users (tenant_id, email, role) VALUES ($1, 'a@b.c', 'owner')",
                         scope.tenant_id)  # fmt: skip

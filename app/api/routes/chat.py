@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
+from pydantic.json_schema import SkipJsonSchema
 
 from app.api.auth import Member
 from app.api.body import json_body
@@ -18,10 +19,23 @@ from app.api.shapes import AnswerJson
 from app.api.sse import EventStream, event_stream
 from app.api.wire import answer_json
 from app.chat.model import Scope
+from app.chat.ports import IdempotencyKey
 from app.chat.runs import Run
 from app.errors import FeatureDisabled
 
 NOT_A_TOKEN = re.compile(r"[^A-Za-z0-9_.-]")
+
+IdempotencyHeader = Annotated[
+    str | SkipJsonSchema[None],
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A name for this request: sent again with it, the same request is answered "
+        "by the same run.",
+    ),
+]
 
 router = APIRouter(prefix="/api/agents/{agent_id}/chat", tags=["chat"])
 BODY = request_body(ChatBody)
@@ -45,9 +59,10 @@ async def chat(
     agent_id: Id,
     caller: Member,
     body: Annotated[ChatBody, Depends(json_body(ChatBody))],
+    idempotency_key: IdempotencyHeader = None,
 ) -> Json:
     """Answer a question whole, with its citations."""
-    run = await _start(request, caller, agent_id, body)
+    run = await _start(request, caller, agent_id, body, idempotency_key)
     answer = await while_connected(request.receive, run.answer())
     return Json(answer_json(answer), headers=server_timing(answer.done.timings_ms))
 
@@ -58,11 +73,12 @@ async def chat_stream(
     agent_id: Id,
     caller: Member,
     body: Annotated[ChatBody, Depends(json_body(ChatBody))],
+    idempotency_key: IdempotencyHeader = None,
 ) -> EventStream:
     """Answer a question as server-sent events: start, sources, token…, done or error."""
     if not services_of(request).streaming:
         raise FeatureDisabled("Streaming is switched off on this server; use /chat.")
-    run = await _start(request, caller, agent_id, body)
+    run = await _start(request, caller, agent_id, body, idempotency_key)
     return await event_stream(request.receive, run)
 
 
@@ -73,7 +89,12 @@ def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
     return {"Server-Timing": value} if value else {}
 
 
-async def _start(request: Request, caller: Scope, agent_id: int, body: ChatBody) -> Run:
+async def _start(
+    request: Request, caller: Scope, agent_id: int, body: ChatBody, key: str | None
+) -> Run:
     return await services_of(request).engine.start(
-        caller, body.question(agent_id), grace_seconds=body.grace_seconds
+        caller,
+        body.question(agent_id),
+        grace_seconds=body.grace_seconds,
+        key=IdempotencyKey(key, body.digest(agent_id)) if key else None,
     )

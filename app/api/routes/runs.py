@@ -8,11 +8,14 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic.json_schema import SkipJsonSchema
 
 from app.api.auth import Member
+from app.api.departure import while_connected
 from app.api.jsonbytes import Json
 from app.api.routes.chat import EVENTS
 from app.api.services import services_of
 from app.api.shapes import StatusJson
-from app.api.sse import event_stream
+from app.api.sse import HEADERS, event_stream, frame
+from app.chat.replay import failed
+from app.errors import EventsGone
 
 MAX_EVENT_ID = 2**31
 EventId = Annotated[int, Query(ge=0, le=MAX_EVENT_ID, description="As `Last-Event-ID`.")]
@@ -42,8 +45,13 @@ async def events(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Follow a run from its start, or after `Last-Event-ID` (or `?after=`)."""
-    run = services_of(request).engine.runs.get(caller, run_id)
     position = after if last_event_id is None else last_event_id
+    engine = services_of(request).engine
+    run = engine.runs.find(caller, run_id)
+    if run is None:
+        run = await while_connected(request.receive, engine.find(caller, run_id))
+        if position > 0:
+            return _gone(position)
     if not run.follows(position):
         return Response(status_code=204)
     return await event_stream(request.receive, run, position)
@@ -59,8 +67,15 @@ async def events(
 )
 async def cancel(request: Request, run_id: UUID, caller: Member) -> Json:
     """Stop a run. What there is of the answer is kept, marked interrupted."""
-    run = services_of(request).engine.runs.get(caller, run_id)
+    run = await services_of(request).engine.find(caller, run_id)
     if run.finished:
         return Json({"status": "finished"})
     run.cancel()
     return Json({"status": "cancelling"}, status_code=202)
+
+
+def _gone(position: int) -> Response:
+    """The stream of a run of which the events are not kept: where they were cut is not stored,
+    so there is no going on behind one of them."""
+    end = frame(position + 1, failed(EventsGone()))
+    return Response(end, headers=HEADERS, media_type="text/event-stream")
