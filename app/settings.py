@@ -60,7 +60,7 @@ class RetrievalSettings(Section):
     persona_deadline_seconds: float = Field(0.5, gt=0)
     domain_deadline_seconds: float = Field(0.5, gt=0)
     # Below this many chunks an exact scan is faster than HNSW and has recall 1 (design §6).
-    exact_below_chunks: int = Field(1000, ge=0)
+    exact_below_chunks: int = Field(700, ge=0)
     hnsw_ef_search: int = Field(100, ge=10, le=1000)
     max_top_k: int = Field(100, ge=1)
 
@@ -71,11 +71,25 @@ class IngestSettings(Section):
     chunk_chars: int = Field(900, ge=100)  # MiniLM reads 256 word pieces, about 1,000 characters
 
 
-class ProviderTimeouts(Section):
+class ProviderSettings(Section):
+    """Deadlines of a model's answer, and what is done before its first token."""
+
     connect_seconds: float = Field(2.0, gt=0)
     first_token_seconds: float = Field(20.0, gt=0)
     between_tokens_seconds: float = Field(20.0, gt=0)
     total_seconds: float = Field(120.0, gt=0)
+    # After the first attempt; more only delays the sentence that says what is wrong.
+    retries: int = Field(2, ge=0, le=10)
+    # Doubles with each attempt, half of it by chance. A restart behind a vendor's balancer takes
+    # less; a reader who waits for a first word does not notice a quarter of a second.
+    backoff_seconds: float = Field(0.25, gt=0)
+    # Attempts that failed one after the other: more than one unlucky question has.
+    breaker_failures: int = Field(5, ge=1, le=1000)
+    # Failures further apart than this are single events. Three first-token deadlines fit in.
+    breaker_window_seconds: float = Field(60.0, gt=0)
+    # Until one call probes again: a recovery goes unnoticed no longer, and while the vendor is away
+    # no more than one question in so long waits in vain.
+    breaker_open_seconds: float = Field(10.0, gt=0)
 
 
 class DatabaseSettings(Section):
@@ -161,7 +175,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ingest: IngestSettings = IngestSettings()
-    provider: ProviderTimeouts = ProviderTimeouts()
+    provider: ProviderSettings = ProviderSettings()
     database: DatabaseSettings = DatabaseSettings()
     encoder: EncoderSettings = EncoderSettings()
     next_encoder: NextEncoderSettings | None = None  # docs/reencoding.md

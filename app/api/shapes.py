@@ -87,6 +87,8 @@ class AgentJson(TypedDict):
     model: str | None
     portfolio_id: int | None
     persona_portfolio_id: int | None
+    fallback_provider: str | None
+    fallback_model: str | None
     top_k: int
     max_tokens: int
     temperature: float

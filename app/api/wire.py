@@ -122,6 +122,8 @@ def agent_json(agent: AgentRecord) -> AgentJson:
         "model": agent.model,
         "portfolio_id": agent.portfolio_id,
         "persona_portfolio_id": agent.persona_portfolio_id,
+        "fallback_provider": agent.fallback_provider,
+        "fallback_model": agent.fallback_model,
         "top_k": agent.top_k,
         "max_tokens": agent.max_tokens,
         "temperature": agent.temperature,

@@ -7,11 +7,13 @@ import structlog
 from pydantic import SecretStr
 
 from app.encoder.rerank_client import RerankerClient
+from app.providers.breaker import BreakerLimits
 from app.providers.mistral import MistralConfig
 from app.providers.openai import OpenAIConfig
+from app.providers.policy import Attempts
 from app.providers.registry import ConfiguredProviders
 from app.providers.relay import Deadlines
-from app.settings import ConfigurationError, Settings
+from app.settings import ConfigurationError, ProviderSettings, Settings
 from app.stores.database import Database
 from app.stores.redis_cache import NoCache, RedisCache
 
@@ -58,8 +60,13 @@ def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisCache | NoCach
 
 def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProviders:
     """A vendor is configured by its key, or by the address of a server that needs none."""
-    deadlines = Deadlines(**settings.provider.model_dump())
-    providers = ConfiguredProviders(_openai(settings), _mistral(settings), deadlines)
+    providers = ConfiguredProviders(
+        _openai(settings),
+        _mistral(settings),
+        _deadlines(settings.provider),
+        _attempts(settings.provider),
+        _breaker_limits(settings.provider),
+    )
     stack.push_async_callback(providers.aclose)
     return providers
 
@@ -72,6 +79,31 @@ def open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankerClient |
     client = RerankerClient(configured.url, secret(configured.api_key), configured.timeout_seconds)
     stack.push_async_callback(client.aclose)
     return client
+
+
+def _deadlines(configured: ProviderSettings) -> Deadlines:
+    return Deadlines(
+        connect_seconds=configured.connect_seconds,
+        first_token_seconds=configured.first_token_seconds,
+        between_tokens_seconds=configured.between_tokens_seconds,
+        total_seconds=configured.total_seconds,
+    )
+
+
+def _attempts(configured: ProviderSettings) -> Attempts:
+    return Attempts(
+        retries=configured.retries,
+        backoff_seconds=configured.backoff_seconds,
+        first_token_seconds=configured.first_token_seconds,
+    )
+
+
+def _breaker_limits(configured: ProviderSettings) -> BreakerLimits:
+    return BreakerLimits(
+        failures=configured.breaker_failures,
+        window_seconds=configured.breaker_window_seconds,
+        open_seconds=configured.breaker_open_seconds,
+    )
 
 
 def _openai(settings: Settings) -> OpenAIConfig | None:

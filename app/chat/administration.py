@@ -25,7 +25,8 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """An agent as stored. `provider` is auto, openai, mistral or extractive."""
+    """An agent as stored. `provider` is auto, openai, mistral or extractive, `fallback_provider`
+    one of the last three or None."""
 
     id: int
     name: str
@@ -35,6 +36,8 @@ class AgentRecord:
     model: str | None
     portfolio_id: int | None
     persona_portfolio_id: int | None
+    fallback_provider: str | None
+    fallback_model: str | None
     top_k: int
     max_tokens: int
     temperature: float

@@ -36,7 +36,8 @@ class Scope:
 class Agent:
     """A configured bot. `provider` "auto" means whatever the operator's environment offers.
 
-    `persona_portfolio_id` holds its own voice: who it is, how it speaks.
+    `persona_portfolio_id` holds its own voice: who it is, how it speaks. `fallback_provider`
+    answers where `provider` fails before its first token.
     """
 
     id: int
@@ -51,6 +52,8 @@ class Agent:
     version: int
     cache_epoch: int = 0
     persona_portfolio_id: int | None = None
+    fallback_provider: str | None = None
+    fallback_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,7 @@ class Pipeline:
                 async for item in stream:
                     if isinstance(item, Finish):
                         draft.usage, draft.finish_reason = item.usage, item.reason
+                        draft.degraded = (*draft.degraded, *item.degraded)
                         break
                     # Postgres stores no NUL, and no reader misses it.
                     for text in decoder.feed(item.replace("\0", "")):

@@ -179,6 +179,39 @@ class Cache(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarQuestion:
+    """A question whose answer was cached under `answer_key`; `similarity` is the cosine."""
+
+    question: str
+    answer_key: str
+    similarity: float
+
+
+class SemanticCache(Protocol):
+    """Questions with cached answers, by meaning. May be lost at any moment, as `Cache`.
+
+    `scope` is the key of all that they have in common (`app.chat.cache.semantic_key`): what is in
+    another scope is never looked at. Vectors have length 1 and are of one encoder a scope.
+    """
+
+    async def nearest(
+        self, scope: str, vector: Vector, at_least: float
+    ) -> Sequence[SimilarQuestion]:
+        """Those whose cosine is at least that, best first; only a few."""
+        ...
+
+    async def add(
+        self,
+        scope: str,
+        vector: Vector,
+        question: str,
+        answer_key: str,
+        ttl_seconds: int,
+        tags: Sequence[str],
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """What a provider is given. `messages` is complete for a language model; the extractive
     provider reads `question`, `passages` and `language` instead."""
@@ -194,10 +227,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last item of a provider's stream: why it ended, as the provider said, and its usage."""
+    """The last item of a provider's stream: why it ended, as the provider said, and its usage.
+    `degraded` names what failed on the way, where the answer is not what the agent's own provider
+    would have said."""
 
     reason: str
     usage: Usage | None = None
+    degraded: Sequence[str] = ()
 
 
 class Provider(Protocol):

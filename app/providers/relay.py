@@ -1,79 +1,44 @@
-"""Runs one call to a vendor: attempts before the first token, deadlines, and an honest end."""
+"""Runs one call to a vendor: its deadlines, and an honest end. `policy` decides about another."""
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import httpx2
 
 from app.chat.ports import Finish
-from app.errors import (
-    ProviderRateLimited,
-    ProviderTimeout,
-    ProviderTruncated,
-    ProviderUnavailable,
-)
+from app.errors import ProviderTimeout, ProviderTruncated, ProviderUnavailable
 from app.providers.lines import Decoder
 
 # Opens the call and gives its response, still streaming; leaving it closes the call.
 Call: TypeAlias = Callable[[], AbstractAsyncContextManager[httpx2.Response]]
 
-RETRIES = 2  # after the first attempt; more only delays the sentence that says what is wrong
 SETTLE_SECONDS = 1.0  # after a finish_reason: how long its usage may still take
 DRAIN_SECONDS = 0.05  # after the end: for the bytes that let the connection be used again
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long each part of a call may take, in seconds.
-
-    `first_token` covers every attempt and the pauses between them.
-    """
+    """How long each part of a call may take, in seconds."""
 
     connect_seconds: float = 2.0
     first_token_seconds: float = 20.0
     between_tokens_seconds: float = 20.0
     total_seconds: float = 120.0
-    backoff_seconds: float = 0.25
 
 
 async def relay(call: Call, deadlines: Deadlines) -> AsyncGenerator[str | Finish, None]:
     """Yield the deltas of one answer and its Finish.
 
-    Tries again at most twice, and never once a token has been yielded. Raises ProviderTimeout,
-    ProviderTruncated, or what `call` and the decoder raise.
+    Raises ProviderTimeout, ProviderTruncated, or what `call` and the decoder raise.
     """
     now = asyncio.get_running_loop().time
     end = now() + deadlines.total_seconds
-    first = min(end, now() + deadlines.first_token_seconds)
-    for attempt in range(RETRIES + 1):
-        begun = False
-        try:
-            async with aclosing(converse(call, deadlines, first, end)) as items:
-                async for item in items:
-                    begun = True
-                    yield item
-            return
-        except (ProviderUnavailable, ProviderRateLimited, ProviderTruncated) as error:
-            pause = error.retry_after
-            if pause is None:
-                pause = deadlines.backoff_seconds * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
-            if begun or attempt == RETRIES or now() + pause >= first:
-                raise
-        await asyncio.sleep(pause)
-
-
-async def converse(
-    call: Call, deadlines: Deadlines, first: float, end: float
-) -> AsyncGenerator[str | Finish, None]:
-    """One attempt. `first` and `end` are when the first token and the whole answer are due."""
-    now = asyncio.get_running_loop().time
     decoder = Decoder()
     begun = False
-    due = first
+    due = min(end, now() + deadlines.first_token_seconds)
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout_at(due):

@@ -80,7 +80,7 @@ class Collector:
         await self._deadlines.settle(dict(zip(tasks, limits, strict=True)))
         return judge(
             [
-                task.result() if task.done() else late(source.name, seconds)
+                outcome_of(task, source.name, seconds)
                 for task, source, seconds in zip(tasks, sources, limits, strict=True)
             ]
         )
@@ -98,6 +98,14 @@ class Collector:
             error = caught
         elapsed_ms = round((self._clock() - started) * 1000, 3)
         return Outcome(source.name, hits, elapsed_ms, error)
+
+
+def outcome_of(task: asyncio.Task[Outcome], name: str, seconds: float) -> Outcome:
+    """What a settled task came to. One that was left behind may have been cancelled by now, while
+    others were waited for: that is not the answer's cancellation."""
+    if not task.done() or task.cancelled():
+        return late(name, seconds)
+    return task.result()
 
 
 def late(name: str, seconds: float) -> Outcome:

@@ -119,5 +119,5 @@ class GraphStore(Protocol):
         ...
 
     async def hits(self, scope: Scope, scores: Mapping[int, float]) -> Sequence[Hit]:
-        """The tenant's chunks of these ids, in this order, with these scores."""
+        """The tenant's chunks of these ids with these scores, the best first, then by id."""
         ...

@@ -136,6 +136,8 @@ def _loaded(row: asyncpg.Record) -> Loaded:
         version=row["agent_version"],
         cache_epoch=row["agent_epoch"],
         persona_portfolio_id=row["persona_id"],
+        fallback_provider=row["fallback_provider"],
+        fallback_model=row["fallback_model"],
     )
     return Loaded(
         agent=agent,

@@ -39,7 +39,7 @@ class PgGraph:
         return [Link(row["key"], row["asked"], row["chunks"]) for row in rows]
 
     async def hits(self, scope: Scope, scores: Mapping[int, float]) -> Sequence[Hit]:
-        """The tenant's chunks of these ids, in this order, with these scores."""
+        """The tenant's chunks of these ids with these scores, the best first, then by id."""
         rows = await self._database.fetch(
             HITS, scope.tenant_id, list(scores), list(scores.values())
         )

@@ -53,7 +53,7 @@ async def test_connections_that_the_server_closed_are_replaced(
 async def test_settings_reach_the_sessions(migrated: Servers) -> None:
     async with opened(migrated.app_url, pool_size=1) as database:
         async with database.connection() as connection:
-            assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
+            assert await connection.fetchval("SHOW plan_cache_mode") == "auto"
         async with database.session(Scope(1)) as session:
             assert (await session.execute(text("SHOW jit"))).scalar_one() == "off"
             assert (await session.execute(text("SHOW app.tenant_id"))).scalar_one() == "1"

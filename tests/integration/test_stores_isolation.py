@@ -22,7 +22,7 @@ SELECT c.relname AS name, c.relrowsecurity AS enabled, c.relforcerowsecurity AS 
  ORDER BY 1
 """
 CONDITION = "(NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)"
-ONCE = f"( SELECT {CONDITION[:-1]} AS \"nullif\"))"  # asked once a statement, not for each row
+ONCE = f'( SELECT {CONDITION[:-1]} AS "nullif"))'  # asked once a statement, not for each row
 
 
 @pytest.fixture(scope="module")

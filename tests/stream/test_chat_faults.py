@@ -33,6 +33,8 @@ async def modelled(connections: dict[str, Any], vendor: VendorServer) -> AsyncIt
         mistral_api_key="test-mistral",
         mistral_server_url=vendor.mistral_url,
         database={"pool_size": 2},
+        # One fault after the other comes from the same vendor; the breaker is tested elsewhere.
+        provider={"breaker_failures": 1000},
     ) as service:
         yield service
 

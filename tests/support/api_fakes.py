@@ -409,6 +409,8 @@ AGENT: dict[str, Any] = {
     "model": None,
     "portfolio_id": 1,
     "persona_portfolio_id": None,
+    "fallback_provider": None,
+    "fallback_model": None,
     "top_k": 15,
     "max_tokens": 6000,
     "temperature": 0.2,

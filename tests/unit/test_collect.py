@@ -173,6 +173,17 @@ async def test_a_source_that_ignores_its_deadline_delays_nobody() -> None:
     assert left_behind() == []
 
 
+async def test_a_source_cancelled_within_costs_only_itself() -> None:
+    """By a connection pool that closes, say, or left behind while a slower one was waited for."""
+
+    async def broken_off() -> Sequence[Hit]:
+        raise asyncio.CancelledError
+
+    collected = await collect(Scripted("vector", broken_off), answering("keyword", 1))
+    assert collected.degraded == ("vector",)
+    assert set(collected.hits) == {"keyword"}
+
+
 async def test_a_caller_that_leaves_does_not_wait_for_a_stubborn_source() -> None:
     go, started = asyncio.Event(), asyncio.Event()
 

@@ -63,6 +63,13 @@ async def test_what_is_not_configured_is_refused(provider: str, says: str) -> No
         ConfiguredProviders(None, None, Deadlines()).for_agent(replace(AGENT, provider=provider))
 
 
+async def test_a_fallback_that_is_no_longer_configured_stops_nothing() -> None:
+    providers = ConfiguredProviders(OPENAI, None, Deadlines())
+    found = providers.for_agent(replace(AGENT, fallback_provider="mistral"))
+    assert (found.name, found.model) == ("openai", "gpt-env")
+    await providers.aclose()
+
+
 def test_keys_do_not_show() -> None:
     assert "secret" not in repr(OPENAI) + repr(MISTRAL)
 

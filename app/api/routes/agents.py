@@ -1,7 +1,7 @@
 """Administration of agents."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -88,4 +88,9 @@ def _check(services: Services, values: Mapping[str, Any]) -> None:
     check_top_k(values["top_k"], services.max_top_k)
     known = {field.name for field in fields(Agent)}
     settings = {name: value for name, value in values.items() if name in known}
-    services.providers.for_agent(Agent(**({"id": 0, "version": 0} | settings)))
+    agent = Agent(**({"id": 0, "version": 0} | settings))
+    services.providers.for_agent(agent)
+    if agent.fallback_provider is not None:
+        services.providers.for_agent(
+            replace(agent, provider=agent.fallback_provider, model=agent.fallback_model)
+        )
