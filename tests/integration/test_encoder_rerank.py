@@ -247,7 +247,9 @@ async def test_a_reranker_by_its_name_on_the_hub(
 ) -> None:
     options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
     with hub("team/reranker", folder) as address:
-        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": address}
+        # Models that tests have loaded in this process have told its libraries to stay offline.
+        online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_ENDPOINT": address}
+        environment = {**os.environ, **online}
         # The encoder's libraries are told to stay offline; the reranker is fetched all the same.
         async with encoder_process(*options, "--reranker", "team/reranker", env=environment) as (
             _,

@@ -295,7 +295,8 @@ async def test_what_cannot_work_is_one_sentence(
 async def test_a_model_by_its_name_on_the_hub(tmp_path: Path) -> None:
     model = tmp_path / "model"
     tiny_model.make(model)
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}
+    # Models that tests have loaded in this process have told its libraries to stay offline.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hub")}
     options = ("--port", "0", "--model", "team/tiny")
     with hub("team/tiny", model) as address:
         online = {**environment, "HF_ENDPOINT": address}
