@@ -227,6 +227,29 @@ def eval_retrieval(
     _run(evaluate(options))
 
 
+@evaluation.command("cache")
+def eval_cache(
+    pairs: Annotated[
+        Path,
+        typer.Argument(help="JSON Lines: left, right, same and, if known, language."),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the servers' data; default: ~/.cache/citestream/eval."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="A file for a page with the plot.")] = None,
+) -> None:
+    """Whether questions in other words find a cached answer, and questions that are others do not.
+
+    Prints the hit rate, the false-hit rate with its 95 % interval, and both at every threshold,
+    by the configured encoder, with the guards and without.
+    """
+    from app.commands.evaluate_cache import evaluate_cache
+
+    _run(evaluate_cache(pairs, data, output, html))
+
+
 @bench.command("encoder")
 def bench_encoder(
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,

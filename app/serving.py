@@ -16,19 +16,28 @@ if TYPE_CHECKING:  # a quarter of a second to import, needed when there is somet
 # Of the drain time, what is left for streams to take their terminal event after their runs were
 # ended, before connections are closed.
 LAST_WORDS_SECONDS = 1.0
+# A reader that makes no progress for so long is gone, or as good as.
+UNREAD_SECONDS = 30.0
 
 
 class PortBusy(Exception):
     """The address cannot be listened on; the message says what to do."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, taken before anything slow starts; PortBusy in one sentence."""
+def listen(host: str, port: int, unread_seconds: float = UNREAD_SECONDS) -> socket.socket:
+    """A listening socket, taken before anything slow starts; PortBusy in one sentence.
+
+    A client that takes nothing of what it was sent for `unread_seconds` loses its connection (on
+    Linux, by the kernel): it must not hold on to a stream for ever. It can resume.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, the event loop sets TCP_NODELAY: without it a response that is
     # written in two parts waits 40 ms for the client's delayed acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # what it accepts inherits it
+        milliseconds = int(unread_seconds * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listener.bind((host, port))
         listener.listen(2048)

@@ -33,6 +33,7 @@ class Features(Section):
 
     streaming: bool = True
     answer_cache: bool = True
+    semantic_cache: bool = True  # of answers, for the same question in other words
     dynamic_context: bool = True  # off: the agent's own top_k and max_tokens for every question
     vector: bool = True
     keyword: bool = True
@@ -44,6 +45,9 @@ class Features(Section):
 class CacheSettings(Section):
     answer_ttl_seconds: int = Field(3600, ge=1)
     passages_ttl_seconds: int = Field(1800, ge=1)
+    # The least cosine of two questions with one answer; 1 switches it off. docs/caches.md has what
+    # other values would find.
+    semantic_threshold: float = Field(0.95, ge=0.5, le=1)
     # A Redis slower than this is worse than none: the request goes on without it.
     timeout_seconds: float = Field(0.2, gt=0)
     # How long the breaker stays open before one request probes again (recovery within 2 s).

@@ -146,6 +146,7 @@ class AgentChange(Body):
     persona_portfolio_id: Integer | None = None
     fallback_provider: Literal["openai", "mistral", "extractive"] | None = None
     fallback_model: Model | None = None
+    semantic_threshold: Annotated[Number, Field(ge=0.5, le=1)] | None = None
     top_k: Annotated[Integer, Field(ge=1)] = AGENT_TOP_K
     max_tokens: Annotated[Integer, Field(ge=1, le=32_000)] = AGENT_MAX_TOKENS
     temperature: Annotated[Number, Field(ge=0, le=2)] = 0.2

@@ -89,6 +89,7 @@ class AgentJson(TypedDict):
     persona_portfolio_id: int | None
     fallback_provider: str | None
     fallback_model: str | None
+    semantic_threshold: float | None
     top_k: int
     max_tokens: int
     temperature: float

@@ -13,8 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.departure import while_connected
 from app.api.jsonbytes import dumps
 from app.api.wire import done_json, source_json
+from app.chat.elsewhere import AnyRun
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
-from app.chat.runs import Run
 
 # Proxies give up on a silent connection after 30 to 60 s.
 HEARTBEAT_SECONDS = 15.0
@@ -56,7 +56,7 @@ class Frames(Protocol):
     async def aclose(self) -> None: ...
 
 
-async def event_stream(receive: Receive, run: Run, after: int = 0) -> "EventStream":
+async def event_stream(receive: Receive, run: AnyRun, after: int = 0) -> "EventStream":
     """The response that follows a run. Where the run has failed before its first event, raises
     that error: it is an HTTP status then. ClientDisconnect when the client leaves meanwhile."""
     frames = run.frames(after)

@@ -124,6 +124,7 @@ def agent_json(agent: AgentRecord) -> AgentJson:
         "persona_portfolio_id": agent.persona_portfolio_id,
         "fallback_provider": agent.fallback_provider,
         "fallback_model": agent.fallback_model,
+        "semantic_threshold": agent.semantic_threshold,
         "top_k": agent.top_k,
         "max_tokens": agent.max_tokens,
         "temperature": agent.temperature,

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import structlog
 from pydantic import SecretStr
 
+from app.chat.runs import Runs
 from app.encoder.rerank_client import RerankerClient
 from app.providers.breaker import BreakerLimits
 from app.providers.mistral import MistralConfig
@@ -16,6 +17,7 @@ from app.providers.relay import Deadlines
 from app.settings import ConfigurationError, ProviderSettings, Settings
 from app.stores.database import Database
 from app.stores.redis_cache import NoCache, RedisCache
+from app.stores.run_streams import NoStreams, RedisRunStreams
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +58,14 @@ def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisCache | NoCach
     )
     stack.push_async_callback(cache.aclose)
     return cache
+
+
+def open_streams(settings: Settings, runs: Runs) -> RedisRunStreams | NoStreams:
+    """What passes runs on between processes; nothing where no Redis is configured. To be closed
+    behind the engine, whose last events it passes on."""
+    if settings.redis_url is None:
+        return NoStreams()
+    return RedisRunStreams(settings.redis_url, runs.find)
 
 
 def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProviders:

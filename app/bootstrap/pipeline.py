@@ -5,9 +5,11 @@ import secrets
 import time
 
 from app.chat.encoders import EncodersByName
+from app.chat.flights import Flights
 from app.chat.ids import uuid7
 from app.chat.pipeline import Pipeline, Policy
 from app.chat.ports import Cache, Providers, Retriever
+from app.chat.semantic import SemanticAnswers
 from app.retrieval.ports import Reranker, Source
 from app.retrieval.rerank import RERANKER
 from app.retrieval.retriever import HybridRetriever
@@ -24,6 +26,8 @@ from app.stores.graph import PgGraph
 from app.stores.keywords import PgKeywords
 from app.stores.pairs import PgPairs
 from app.stores.passages import PgPassages
+from app.stores.redis_cache import NoCache, RedisCache
+from app.stores.semantic_cache import RedisSemanticCache
 
 
 def build_retriever(
@@ -68,7 +72,13 @@ def _sources(settings: Settings, database: Database, encoders: EncodersByName) -
 
 
 async def build_pipeline(
-    settings: Settings, database: Database, retriever: Retriever, cache: Cache, providers: Providers
+    settings: Settings,
+    database: Database,
+    retriever: Retriever,
+    cache: Cache,
+    providers: Providers,
+    semantic: SemanticAnswers | None,
+    flights: Flights,
 ) -> Pipeline:
     """The pipeline with this machine's clock and randomness."""
     return Pipeline(
@@ -77,10 +87,22 @@ async def build_pipeline(
         cache=cache,
         providers=providers,
         policy=_policy(settings, await database.installation()),
+        flights=flights,
         clock=time.perf_counter,
         new_id=lambda: uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
         nonce=lambda: secrets.token_hex(8),
+        semantic=semantic,
     )
+
+
+def build_semantic(
+    settings: Settings, cache: RedisCache | NoCache, encoders: EncodersByName
+) -> SemanticAnswers | None:
+    """Answers by meaning; None where they are switched off or there is no Redis to hold them."""
+    if not settings.features.semantic_cache or isinstance(cache, NoCache):
+        return None
+    similar = RedisSemanticCache(cache)
+    return SemanticAnswers(similar, cache, encoders, settings.cache.semantic_threshold)
 
 
 def _policy(settings: Settings, installation: str) -> Policy:

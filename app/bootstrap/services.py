@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 from app.api.services import Services
 from app.api.sse import frame
-from app.bootstrap.clients import open_cache, open_database, open_providers, open_reranker
+from app.bootstrap.clients import (
+    open_cache,
+    open_database,
+    open_providers,
+    open_reranker,
+    open_streams,
+)
 from app.bootstrap.encoders import open_encoders
-from app.bootstrap.pipeline import build_pipeline, build_retriever
+from app.bootstrap.pipeline import build_pipeline, build_retriever, build_semantic
 from app.bootstrap.readiness import Readiness
+from app.chat.elsewhere import RunStreams
 from app.chat.engine import Engine
+from app.chat.flights import Flights
 from app.chat.keeper import keep
 from app.chat.language import detect_language
 from app.chat.runs import Runs
@@ -49,7 +57,10 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
         clients = await _open_clients(settings, stack)
         reranker = open_reranker(settings, stack)
         retriever = build_retriever(settings, clients.database, clients.encoders, reranker)
-        engine = await _engine(settings, clients, retriever)
+        runs = Runs()
+        streams = open_streams(settings, runs)
+        stack.push_async_callback(streams.aclose)
+        engine = await _engine(settings, clients, retriever, runs, streams)
         stack.push_async_callback(engine.close)
         await stack.enter_async_context(_kept(clients.database, engine))
         yield _services(settings, clients, retriever, engine)
@@ -78,10 +89,19 @@ async def _open_clients(settings: Settings, stack: AsyncExitStack) -> Clients:
     )
 
 
-async def _engine(settings: Settings, clients: Clients, retriever: HybridRetriever) -> Engine:
+async def _engine(
+    settings: Settings,
+    clients: Clients,
+    retriever: HybridRetriever,
+    runs: Runs,
+    streams: RunStreams,
+) -> Engine:
     database, cache, providers = clients.database, clients.cache, clients.providers
-    pipeline = await build_pipeline(settings, database, retriever, cache, providers)
-    return Engine(pipeline, Runs(), clients.credentials.default_scope, frame)
+    semantic = build_semantic(settings, cache, clients.encoders)
+    pipeline = await build_pipeline(
+        settings, database, retriever, cache, providers, semantic, Flights(runs)
+    )
+    return Engine(pipeline, runs, clients.credentials.default_scope, frame, streams)
 
 
 @asynccontextmanager

@@ -38,6 +38,7 @@ class AgentRecord:
     persona_portfolio_id: int | None
     fallback_provider: str | None
     fallback_model: str | None
+    semantic_threshold: float | None
     top_k: int
     max_tokens: int
     temperature: float

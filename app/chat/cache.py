@@ -46,6 +46,11 @@ def passages_key(parts: Mapping[str, Any]) -> str:
     return f"rag:chunks:{digest(parts)}"
 
 
+def semantic_key(parts: Mapping[str, Any]) -> str:
+    """Of the questions with everything in common but the message."""
+    return f"semantic:{digest(parts)}"
+
+
 def history_digest(history: Sequence[ChatMessage]) -> str | None:
     """What of the conversation the answer depends on; None where it depends on none of it."""
     return digest({"turns": [(m.role, m.content) for m in history]}) if history else None

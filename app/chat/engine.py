@@ -3,29 +3,27 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
 
+from app.chat.elsewhere import AnyRun, RemoteRun, RunStreams, told
 from app.chat.events import Answer, Event
 from app.chat.model import CacheMode, Question, Scope
 from app.chat.pipeline import Pipeline
 from app.chat.plan import Draft
 from app.chat.ports import IdempotencyKey
-from app.chat.replay import failed, replay
+from app.chat.replay import failed
 from app.chat.runs import Encode, Run, Runs
-from app.errors import AppError, Interrupted, InvalidInput, Unavailable
+from app.errors import AppError, Interrupted, InvalidInput
 
 log = structlog.get_logger(__name__)
 
 # How long readers of a broken-off answer wait until it is stored. It takes milliseconds; a database
 # that hangs must not keep its end from them, least of all when the service is stopping.
 STORING_SECONDS = 0.5
-# A run that is stored as going on and is not here is about to be, or is another process's.
-ELSEWHERE_SECONDS = 2.0
-LOOK_SECONDS = 0.05
-ELSEWHERE = "This answer is being produced by another process; ask for it again shortly."
 
 
 class Engine:
@@ -40,12 +38,15 @@ class Engine:
         runs: Runs,
         default_scope: Callable[[], Awaitable[Scope]],
         encode: Encode,
+        streams: RunStreams,
     ) -> None:
-        """`encode` makes the bytes that a run's readers over HTTP get."""
+        """`encode` makes the bytes that a run's readers over HTTP get; `streams` passes them on to
+        readers on other processes."""
         self.runs = runs
         self._pipeline = pipeline
         self._default_scope = default_scope
         self._encode = encode
+        self.streams = streams
 
     async def start(
         self,
@@ -54,7 +55,7 @@ class Engine:
         *,
         grace_seconds: float = 0.0,
         key: IdempotencyKey | None = None,
-    ) -> Run:
+    ) -> AnyRun:
         """Check and load the question, then produce its answer in a task of its own.
 
         Raises AppError while nothing has been produced yet. A run that no reader follows any
@@ -67,26 +68,22 @@ class Engine:
             begun = await self._pipeline.begin(draft, key)
             if not begun.fresh:
                 return await self.find(scope, begun.ids.run)
-        run = Run(draft.plan.ids.run, scope, grace_seconds, self._encode)
-        self.runs.add(run)
-        run.started_by(asyncio.create_task(self._drive(run, draft), name=f"run {run.id}"))
-        return run
+        return self._produce(draft, grace_seconds)
 
-    async def find(self, scope: Scope, run_id: UUID) -> Run:
-        """A run of the tenant's: followed while it goes on, and replayed from what is stored of it
-        once it is forgotten. NotFound; Unavailable while another process produces it."""
-        deadline = asyncio.get_running_loop().time() + ELSEWHERE_SECONDS
-        while (run := self.runs.find(scope, run_id)) is None:
-            turn = await self._pipeline.find_run(scope, run_id)
-            if turn.status != "streaming":
-                run = Run(run_id, scope, 0.0, self._encode)
-                for event in replay(turn):
-                    run.append(event)
-                return run
-            if asyncio.get_running_loop().time() > deadline:
-                raise Unavailable(ELSEWHERE, retry_after=ELSEWHERE_SECONDS)
-            await asyncio.sleep(LOOK_SECONDS)
-        return run
+    async def find(self, scope: Scope, run_id: UUID) -> AnyRun:
+        """A run of the tenant's: this process's, another one's, or from what is stored of it once
+        it is forgotten. NotFound."""
+        if (run := self.runs.find(scope, run_id)) is not None:
+            return run
+        stored = partial(self._pipeline.find_run, scope, run_id)
+        turn = await stored()
+        over = turn.status != "streaming"
+        last = await self.streams.last(scope, run_id) if over else None
+        if over and last is None:
+            return told(turn, scope, self._encode)
+        # It may have come while that was read.
+        run = self.runs.find(scope, run_id)
+        return run or RemoteRun(scope, run_id, last, self.streams, stored, self._encode)
 
     async def ask(
         self,
@@ -104,8 +101,8 @@ class Engine:
         question = Question(
             agent, message, portfolio_id, conversation_id, language, filters or {}, cache
         )
-        run = await self.start(scope or await self._default_scope(), question)
-        return await run.answer()
+        scope = scope or await self._default_scope()
+        return await self._produce(await self._pipeline.prepare(scope, question)).answer()
 
     async def stream(
         self,
@@ -123,7 +120,8 @@ class Engine:
         question = Question(
             agent, message, portfolio_id, conversation_id, language, filters or {}, cache
         )
-        run = await self.start(scope or await self._default_scope(), question)
+        scope = scope or await self._default_scope()
+        run = self._produce(await self._pipeline.prepare(scope, question))
         async with aclosing(run.follow()) as events:
             async for _, event in events:
                 yield event
@@ -158,8 +156,22 @@ class Engine:
         """End every run; readers get their terminal event, partial answers are kept."""
         await self.runs.close()
 
+    def _produce(self, draft: Draft, grace_seconds: float = 0.0) -> Run:
+        plan = draft.plan
+        run = Run(plan.ids.run, plan.scope, grace_seconds, self._encode, self.streams.changed)
+        self.runs.add(run)
+        run.started_by(asyncio.create_task(self._drive(run, draft), name=f"run {run.id}"))
+        return run
+
     async def _drive(self, run: Run, draft: Draft) -> None:
-        """Produce into the run's log; whatever happens, exactly one terminal event ends it.
+        """Produce into the run's log, and let go of what others waited for."""
+        try:
+            await self._drive_to_its_end(run, draft)
+        finally:
+            self._pipeline.land(draft)
+
+    async def _drive_to_its_end(self, run: Run, draft: Draft) -> None:
+        """Produce; whatever happens, exactly one terminal event ends the log.
 
         Cancelling reaches no further than the last token: what is stored after that, whole or
         partial, is stored undisturbed.

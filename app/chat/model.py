@@ -37,7 +37,8 @@ class Agent:
     """A configured bot. `provider` "auto" means whatever the operator's environment offers.
 
     `persona_portfolio_id` holds its own voice: who it is, how it speaks. `fallback_provider`
-    answers where `provider` fails before its first token.
+    answers where `provider` fails before its first token. `semantic_threshold` is the least
+    cosine at which another question's cached answer is this one's; None is the operator's, 1 none.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Agent:
     persona_portfolio_id: int | None = None
     fallback_provider: str | None = None
     fallback_model: str | None = None
+    semantic_threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from app.chat.cache import (
 )
 from app.chat.citations import CitationDecoder
 from app.chat.complexity import analyze_query_complexity, cap, should_skip_rag
-from app.chat.events import Done, Event, Sources, Token
+from app.chat.context import depends_on_conversation
+from app.chat.events import Done, Event, Failed, Sources, Token
+from app.chat.flights import Flights
 from app.chat.language import recognise
 from app.chat.model import (
     MAX_EVENT_CHARS,
@@ -46,12 +48,17 @@ from app.chat.ports import (
     Turn,
 )
 from app.chat.prompt import build_messages, trim_history
+from app.chat.runs import Run
+from app.chat.semantic import SemanticAnswers
 from app.chat.timing import Stopwatch
-from app.errors import AppError
+from app.errors import AppError, Interrupted, Unavailable
 
 # A cache look-up takes 0.3 ms. Waiting this long for it before retrieval starts saves the encoder
 # a query on every hit; a slow Redis then costs nothing more, because both run side by side.
 CACHE_HEAD_START_SECONDS = 0.005
+# Retrieval waits for the same vector and longer. Where it is done first nevertheless (its passages
+# were cached, or its sources need no vector), an answer that may be there is worth this much.
+SEMANTIC_PATIENCE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +90,19 @@ class Pipeline:
         cache: Cache,
         providers: Providers,
         policy: Policy,
+        flights: Flights,
         clock: Callable[[], float],
         new_id: Callable[[], UUID],
         nonce: Callable[[], str],
+        semantic: SemanticAnswers | None = None,
     ) -> None:
         self._conversations = conversations
         self._retriever = retriever
         self._cache = cache
+        self._semantic = semantic
         self._providers = providers
         self._policy = policy
+        self._flights = flights
         self._clock = clock
         self._new_id = new_id
         self._nonce = nonce
@@ -105,6 +116,7 @@ class Pipeline:
         with stopwatch.stage("analyze"):
             provider = self._providers.for_agent(loaded.agent)
             complexity, top_k, max_tokens = self._limits(question.message, loaded.agent)
+            language = question.language or await recognise(question.message)
             plan = Plan(
                 installation=self._policy.installation,
                 scope=scope,
@@ -114,22 +126,30 @@ class Pipeline:
                 provider=provider,
                 address=self._policy.addresses.get(provider.name),
                 history=self._history(provider, loaded.history),
-                language=question.language or await recognise(question.message),
+                language=language,
                 complexity=complexity,
                 top_k=top_k,
                 max_tokens=max_tokens,
                 switches=self._policy.sources,
                 use_cache=self._policy.answer_cache and question.cache == "use",
                 fill_cache=self._policy.answer_cache and question.cache != "off",
+                follow_up=depends_on_conversation(question.message, language),
             )
         return Draft(plan, stopwatch)
 
     async def produce(self, draft: Draft) -> AsyncGenerator[Event, None]:
         """Yield the events of the answer up to its last token; raises what stops it on the way."""
-        plan = draft.plan
-        yield plan.start()
+        yield draft.plan.start()
         answer = await self._find(draft)
-        yield Sources(draft.passages)
+        while answer is None and draft.leader is not None:
+            async with aclosing(self._follow(draft, draft.leader)) as events:
+                async for event in events:
+                    yield event
+            if draft.finish_reason is not None:
+                return
+            answer = await self._find(draft)
+        if not draft.sourced:
+            yield Sources(draft.passages)
         if answer is not None:
             for piece in answer.pieces:
                 draft.pieces.append(piece)
@@ -138,6 +158,29 @@ class Pipeline:
             async with aclosing(self._generate(draft)) as tokens:
                 async for token in tokens:
                     yield token
+
+    async def _follow(self, draft: Draft, leader: Run) -> AsyncGenerator[Event, None]:
+        """Yield what a run says that produces the same answer, and take it over. Where it is
+        stopped before its first token, say no more: another is to produce it, from the same
+        sources."""
+        async with aclosing(leader.follow()) as events:
+            async for _, event in events:
+                if isinstance(event, Sources):
+                    if not draft.sourced:
+                        draft.passages, draft.sourced = event.passages, True
+                        yield event
+                elif isinstance(event, Token):
+                    draft.stopwatch.mark("first_token")
+                    draft.pieces.append(event.content)
+                    yield event
+                elif isinstance(event, Done):
+                    draft.citations, draft.usage = event.citations, event.usage
+                    draft.degraded, draft.finish_reason = event.degraded, event.finish_reason
+                elif isinstance(event, Failed):
+                    if event.code != Interrupted.code:
+                        raise leader.error or AppError()
+                    if draft.pieces:
+                        raise Unavailable("This answer was shared with one that was stopped.")
 
     async def begin(self, draft: Draft, key: IdempotencyKey | None = None) -> Begun:
         """Store the question before its answer is there, so that it is known whatever happens."""
@@ -149,6 +192,10 @@ class Pipeline:
     async def find_run(self, scope: Scope, run_id: UUID) -> Turn:
         """A run as it is stored; NotFound."""
         return await self._conversations.find_run(scope, run_id)
+
+    def land(self, draft: Draft) -> None:
+        """The answer has come to its end, whichever: who asks the same now begins anew."""
+        self._flights.land(draft.plan.keys()[0], draft.plan.ids.run)
 
     async def complete(self, draft: Draft) -> Done:
         """Store and cache a whole answer. Not to be cancelled: its turn may be stored already
@@ -182,24 +229,31 @@ class Pipeline:
 
     async def _find(self, draft: Draft) -> CachedAnswer | None:
         """The cached answer, or None with the draft's passages filled in."""
-        tasks: list[asyncio.Task[object]] = []
-        look_up = asyncio.create_task(self._look_up(draft))
-        tasks.append(look_up)
+        tasks: list[asyncio.Task[CachedAnswer | None] | asyncio.Task[Retrieval]] = []
+        exact = asyncio.create_task(self._look_up(draft))
+        tasks.append(exact)
         try:
-            await asyncio.wait({look_up}, timeout=CACHE_HEAD_START_SECONDS)
-            if look_up.done() and look_up.result():
-                return look_up.result()
-            if not draft.begun:
+            await asyncio.wait({exact}, timeout=CACHE_HEAD_START_SECONDS)
+            if exact.done() and (answer := exact.result()):
+                return draft.take(answer)
+            if not draft.begun and draft.beginning is None:
                 draft.beginning = asyncio.create_task(self._begin_alone(draft))
+            if draft.plan.use_cache:
+                plan = draft.plan
+                draft.leader = self._flights.join(plan.scope, plan.keys()[0], plan.ids.run)
+                if draft.leader is not None:
+                    return None
             retrieval = asyncio.create_task(self._retrieve(draft))
-            tasks.append(retrieval)
-            await asyncio.wait({look_up, retrieval}, return_when=asyncio.FIRST_COMPLETED)
-            if look_up.done() and look_up.result():
-                return look_up.result()
+            similar = asyncio.create_task(self._similar(draft))
+            tasks += (retrieval, similar)
+            if answer := await _first_found({exact, similar}, retrieval):
+                return draft.take(answer)
             found = await retrieval
             draft.passages, draft.degraded = found.passages, found.degraded
             draft.stopwatch.add(found.timings_ms)
-            return None
+            await asyncio.wait({similar}, timeout=SEMANTIC_PATIENCE_SECONDS)
+            answer = similar.result() if similar.done() else None
+            return draft.take(answer) if answer else None
         finally:
             for task in tasks:
                 task.cancel()
@@ -215,20 +269,27 @@ class Pipeline:
             await draft.beginning
 
     async def _look_up(self, draft: Draft) -> CachedAnswer | None:
-        """One round trip for the answer and its passages; takes over what it finds."""
+        """One round trip for the answer and its passages; takes over the passages it finds."""
         plan = draft.plan
         if not plan.use_cache:
             return None
         with draft.stopwatch.stage("cache"):
             values = await self._cache.get_many(plan.keys())
         answer = unpack_answer(values[0]) if values[0] else None
-        if answer is not None:
-            draft.cached = True
-            draft.passages, draft.citations = answer.passages, answer.citations
-            draft.usage, draft.finish_reason = answer.usage, answer.finish_reason
-        elif values[1]:
+        if answer is None and values[1]:
             draft.passages = unpack_passages(values[1]) or ()
         return answer
+
+    async def _similar(self, draft: Draft) -> CachedAnswer | None:
+        """The answer to a question that asks the same in other words."""
+        plan, semantic = draft.plan, self._semantic
+        if semantic is None or not plan.fill_cache or not semantic.concerns(plan):
+            return None
+        with draft.stopwatch.stage("semantic"):
+            draft.vector = await semantic.vector(plan)
+            if draft.vector is None or not plan.use_cache:
+                return None
+            return await semantic.find(plan, draft.vector)
 
     async def _retrieve(self, draft: Draft) -> Retrieval:
         request = draft.plan.retrieval_request()
@@ -290,9 +351,24 @@ class Pipeline:
         answer_key, passages_key = plan.keys()
         policy, tags = self._policy, plan.tags()
         await self._cache.put(answer_key, pack_answer(answer), policy.answer_ttl_seconds, tags)
+        if self._semantic is not None and draft.vector is not None:
+            await self._semantic.remember(plan, draft.vector, policy.answer_ttl_seconds)
         if draft.fresh_passages:
             chunks = pack_passages(draft.passages)
             await self._cache.put(passages_key, chunks, policy.passages_ttl_seconds, tags)
+
+
+async def _first_found(
+    look_ups: set["asyncio.Task[CachedAnswer | None]"], retrieval: "asyncio.Task[Retrieval]"
+) -> CachedAnswer | None:
+    """What one of the look-ups has found before the retrieval was done."""
+    while look_ups and not retrieval.done():
+        await asyncio.wait({*look_ups, retrieval}, return_when=asyncio.FIRST_COMPLETED)
+        done = {each for each in look_ups if each.done()}
+        if found := next((each.result() for each in done if each.result()), None):
+            return found
+        look_ups = look_ups - done
+    return None
 
 
 def split(text: str) -> Sequence[str]:

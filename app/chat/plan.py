@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.chat.cache import answer_key, history_digest, passages_key
+from app.chat.cache import (
+    CachedAnswer,
+    answer_key,
+    digest,
+    history_digest,
+    passages_key,
+    semantic_key,
+)
 from app.chat.citations import CitationDecoder
 from app.chat.events import Done, Start
 from app.chat.model import (
@@ -19,10 +26,12 @@ from app.chat.model import (
     Question,
     Scope,
     Usage,
+    Vector,
 )
 from app.chat.normalise import normalise_message
 from app.chat.ports import Loaded, Provider, RetrievalRequest, Turn
 from app.chat.prompt import estimate_tokens
+from app.chat.runs import Run
 from app.chat.timing import Stopwatch
 
 # The source that needs no portfolio of the agent's.
@@ -31,7 +40,9 @@ PERSONA = "persona"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A question with everything that was decided about it; immutable from here on."""
+    """A question with everything that was decided about it; immutable from here on.
+
+    `follow_up` says that the message means nothing without the conversation before it."""
 
     installation: str
     scope: Scope
@@ -48,6 +59,7 @@ class Plan:
     switches: Sequence[str]
     use_cache: bool
     fill_cache: bool
+    follow_up: bool = False
 
     @property
     def agent(self) -> Agent:
@@ -83,15 +95,34 @@ class Plan:
 
     def keys(self) -> tuple[str, str]:
         """The cache keys of the whole answer and of its passages."""
-        retrieval = self._retrieval_parts()
-        answer = {
-            **retrieval,
+        return answer_key(self._answer_parts()), passages_key(self._retrieval_parts())
+
+    def semantic_scope(self) -> str | None:
+        """The key of all questions that differ from this one in the message alone; None where
+        another question's answer can never be this one's: without documents there is no vector,
+        and what was said before makes the same words another question."""
+        parts = self._answer_parts()
+        if self.retrieval_request() is None or self.follow_up or parts["context"] is not None:
+            return None
+        return semantic_key({name: part for name, part in parts.items() if name != "message"})
+
+    def _answer_parts(self) -> Mapping[str, Any]:
+        return {
+            **self._retrieval_parts(),
             "agent": (self.agent.id, self.agent.version, self.agent.cache_epoch),
             "provider": (self.provider.name, self.provider.model, self.address),
             "max_tokens": self.max_tokens,
-            "context": history_digest(self.history),
+            "context": self._context(),
         }
-        return answer_key(answer), passages_key(retrieval)
+
+    def _context(self) -> str | None:
+        """What of the conversation the answer depends on. A provider that is given none of it
+        answers a follow-up as it can, but never what the same words mean elsewhere."""
+        conversation = self.question.conversation_id
+        if self.history or not self.follow_up or conversation is None:
+            return history_digest(self.history)
+        said = history_digest(self.loaded.history)
+        return digest({"conversation": str(conversation), "said": said})
 
     def _retrieval_parts(self) -> Mapping[str, Any]:
         return {
@@ -138,15 +169,26 @@ class Draft:
     cached: bool = False
     begun: bool = False
     beginning: "asyncio.Task[None] | None" = None
+    leader: Run | None = None
+    sourced: bool = False
+    vector: Vector | None = None
 
     @property
     def text(self) -> str:
         return "".join(self.pieces)
 
+    def take(self, answer: CachedAnswer) -> CachedAnswer:
+        """Make a cached answer this one's."""
+        self.cached = True
+        self.passages, self.citations = answer.passages, answer.citations
+        self.usage, self.finish_reason = answer.usage, answer.finish_reason
+        self.degraded = ()
+        return answer
+
     def cacheable(self) -> bool:
         """Only complete, undegraded answers that say something are worth repeating."""
         complete = self.finish_reason == "stop" and bool(self.pieces)
-        return complete and not self.cached and not self.degraded
+        return complete and not self.cached and not self.degraded and self.leader is None
 
     def counted_usage(self) -> Usage:
         """The provider's own count, or an estimate for what it did not count."""

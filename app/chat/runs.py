@@ -26,13 +26,22 @@ Encode = Callable[[int, Event], bytes]
 class Run:
     """One answer in the making. Event ids count from 1; the log ends with one terminal event."""
 
-    def __init__(self, run_id: UUID, scope: Scope, grace_seconds: float, encode: Encode) -> None:
-        """`encode` makes an event's bytes from its number and itself, once for all readers."""
+    def __init__(
+        self,
+        run_id: UUID,
+        scope: Scope,
+        grace_seconds: float,
+        encode: Encode,
+        changed: Callable[["Run"], None] = lambda _: None,
+    ) -> None:
+        """`encode` makes an event's bytes from its number and itself, once for all readers;
+        `changed` is told of each event."""
         self.id = run_id
         self.scope = scope
         self.error: AppError | None = None
         self._grace = grace_seconds
         self._encode = encode
+        self._changed = changed
         self._events: list[Event] = []
         self._frames: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
@@ -60,6 +69,7 @@ class Run:
         """Add the next event and wake every reader."""
         self._events.append(event)
         self._frames.append(self._encode(len(self._events), event))
+        self._changed(self)
         if self.finished:
             self._end_grace()  # its timer would keep a forgotten run in memory
         waiters, self._waiters = self._waiters, []
@@ -90,6 +100,15 @@ class Run:
     def frames_behind(self, position: int) -> Sequence[bytes]:
         """The next few frames behind this many events; none where there are none yet."""
         return self._frames[position : position + FRAMES_AT_ONCE]
+
+    def frames_from(self, position: int) -> Sequence[bytes]:
+        """All frames behind this many events."""
+        return self._frames[position:]
+
+    def attend(self, seconds: float) -> None:
+        """Count a reader that is elsewhere, for so long."""
+        self.enter()
+        asyncio.get_running_loop().call_later(seconds, self.leave)
 
     async def opening(self) -> None:
         """Wait for the first event; raises the run's error where that is all there is."""

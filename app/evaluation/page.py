@@ -42,15 +42,20 @@ def page(report: Report) -> str:
         _facts(report),
         *(f'<p class="note">{escape(note)}.</p>' for note in report.notes),
         "<h2>What is found</h2>",
-        _table(quality_heading(report), quality_rows(report)),
+        html_table(quality_heading(report), quality_rows(report)),
         _ndcg(report),
         "<h2>Recall by the number of documents</h2>",
         _recall(report),
         "<h2>Time of a fused search</h2>",
-        _table(["stage", "p50 ms", "p95 ms"], stage_rows(report)),
+        html_table(["stage", "p50 ms", "p95 ms"], stage_rows(report)),
         _times(report),
         *_misses(report),
     ]
+    return document(title, sections)
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """A page of these sections, which are HTML already."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -117,7 +122,7 @@ def _misses(report: Report) -> Iterable[str]:
     ]
     yield f"<p>{len(missed)} of {len(report.asked)} questions"
     yield "; the numbers are the rank that each source alone gives the first relevant document.</p>"
-    yield _table(["question", *sources], rows, "words")
+    yield html_table(["question", *sources], rows, "words")
 
 
 def spoken(name: str) -> str:
@@ -133,7 +138,8 @@ def _facts(report: Report) -> str:
     return f'<div class="scroll"><table class="words">{rows}</table></div>'
 
 
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+def html_table(heading: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    """Cells are escaped; `kind` is a class of the style sheet."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows

@@ -45,8 +45,14 @@ def bars(title: str, rows: Sequence[Bar], highest: float) -> str:
     return _svg(title, len(rows) * ROW + 10, parts)
 
 
-def lines(title: str, series: Mapping[str, Sequence[float]], lowest: float) -> str:
-    """One line a series, its values at 1, 2, 3, …; the vertical axis is from `lowest` to 1."""
+def lines(
+    title: str,
+    series: Mapping[str, Sequence[float]],
+    lowest: float,
+    across_from: Sequence[str] = (),
+) -> str:
+    """One line a series, its values at 1, 2, 3, … or what `across_from` calls them; the vertical
+    axis is from `lowest` to 1."""
     count = max(len(values) for values in series.values())
     across = (WIDTH - LEFT - RIGHT) / max(1, count - 1)
     height = LINES_HEIGHT - 2 * TOP
@@ -54,9 +60,10 @@ def lines(title: str, series: Mapping[str, Sequence[float]], lowest: float) -> s
     def y(value: float) -> float:
         return TOP + height * (1 - (value - lowest) / (1 - lowest))
 
+    marks = across_from or [str(place + 1) for place in range(count)]
     parts = [_grid(value, y(value)) for value in _ticks(lowest)]
     for place in range(0, count, max(1, count // 10)):
-        parts.append(_text(LEFT + place * across, LINES_HEIGHT - 8, str(place + 1), "middle"))
+        parts.append(_text(LEFT + place * across, LINES_HEIGHT - 8, marks[place], "middle"))
     for number, (name, values) in enumerate(series.items()):
         points = " ".join(
             f"{LEFT + i * across:.1f},{y(value):.1f}" for i, value in enumerate(values)

@@ -16,12 +16,14 @@ from app.stores.schema import agents, portfolios
 SETTABLE = frozenset(
     ("name", "description", "system_prompt", "provider", "model", "portfolio_id",
      "persona_portfolio_id", "fallback_provider", "fallback_model", "top_k", "max_tokens",
+     "semantic_threshold",
      "temperature")
 )  # fmt: skip
 SHOWN = (
     agents.c.id, agents.c.name, agents.c.description, agents.c.system_prompt, agents.c.provider,
     agents.c.model, agents.c.portfolio_id, agents.c.persona_portfolio_id,
-    agents.c.fallback_provider, agents.c.fallback_model, agents.c.top_k, agents.c.max_tokens,
+    agents.c.fallback_provider, agents.c.fallback_model, agents.c.semantic_threshold,
+    agents.c.top_k, agents.c.max_tokens,
     agents.c.temperature, agents.c.version, agents.c.created_at, agents.c.updated_at,
 )  # fmt: skip
 MISSING = "There is no such agent."

@@ -138,6 +138,7 @@ def _loaded(row: asyncpg.Record) -> Loaded:
         persona_portfolio_id=row["persona_id"],
         fallback_provider=row["fallback_provider"],
         fallback_model=row["fallback_model"],
+        semantic_threshold=row["semantic_threshold"],
     )
     return Loaded(
         agent=agent,

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -63,15 +64,9 @@ class RedisCache:
 
     async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None:
         async def write() -> None:
-            now = time.time()
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.set(key, value, ex=ttl_seconds)
-                for tag in tags:
-                    index = f"cache:index:{tag}"
-                    pipe.zremrangebyscore(index, "-inf", now)
-                    pipe.zadd(index, {key: now + ttl_seconds})
-                    pipe.expire(index, ttl_seconds, gt=True)
-                    pipe.expire(index, ttl_seconds, nx=True)
+                put_under(pipe, key, ttl_seconds, tags)
                 await pipe.execute()
 
         await self._guard(write, None)
@@ -90,6 +85,12 @@ class RedisCache:
         while (count := await self._guard(unlink, None)) is not None:
             freed += count
         return freed
+
+    async def attempt(
+        self, call: Callable[[Redis], Awaitable[Result]], otherwise: Result
+    ) -> Result:
+        """What `call` makes of the server, or `otherwise` where that is away or refuses."""
+        return await self._guard(lambda: call(self._redis), otherwise)
 
     async def _guard(self, call: Callable[[], Awaitable[Result]], otherwise: Result) -> Result:
         if self._probe is not None:
@@ -122,6 +123,17 @@ class RedisCache:
             log.info("redis back")
             self._probe = None
             return
+
+
+def put_under(pipe: Pipeline, key: str, ttl_seconds: int, tags: Sequence[str]) -> None:
+    """Queue what lets `drop` find the key by each of its tags while it lives."""
+    now = time.time()
+    for tag in tags:
+        index = f"cache:index:{tag}"
+        pipe.zremrangebyscore(index, "-inf", now)
+        pipe.zadd(index, {key: now + ttl_seconds})
+        pipe.expire(index, ttl_seconds, gt=True)
+        pipe.expire(index, ttl_seconds, nx=True)
 
 
 class NoCache:

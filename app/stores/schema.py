@@ -139,6 +139,7 @@ agents = Table(
     Column("persona_portfolio_id", BigInteger, ForeignKey("portfolios.id", ondelete="SET NULL")),
     Column("fallback_provider", Text),
     Column("fallback_model", Text),
+    Column("semantic_threshold", Double),
     _number("top_k", "15", Integer),
     _number("max_tokens", "6000", Integer),
     Column("temperature", Double, nullable=False, server_default="0.2"),

@@ -155,7 +155,7 @@ async def test_a_run_that_is_forgotten_is_told_from_what_is_stored(
     vendor.script = Script(tokens=["Ana Ruiz finished it [1]."])
     streamed = await modelled.stream(agent, QUESTION, cache="off")
     path = f"/api/runs/{streamed[0]['run_id']}/events"
-    async with live_service(**connections) as other:  # which never saw it
+    async with live_service(**{**connections, "redis_url": None}) as other:  # which never saw it
         async with other.http.stream("GET", path) as response:
             told = [each async for each in events(response)]
         gone = await other.http.get(path, headers={"Last-Event-ID": "2"})

@@ -411,6 +411,7 @@ AGENT: dict[str, Any] = {
     "persona_portfolio_id": None,
     "fallback_provider": None,
     "fallback_model": None,
+    "semantic_threshold": None,
     "top_k": 15,
     "max_tokens": 6000,
     "temperature": 0.2,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.api.sse import frame
 from app.chat.engine import Engine
+from app.chat.flights import Flights
 from app.chat.model import Agent, ChatMessage, Ids, Passage, Portfolio, Question, Scope, Usage
 from app.chat.pipeline import Pipeline, Policy
 from app.chat.ports import (
@@ -22,7 +23,9 @@ from app.chat.ports import (
     Turn,
 )
 from app.chat.runs import Runs
+from app.chat.semantic import SemanticAnswers
 from app.errors import AppError, IdempotencyMismatch, NotFound
+from app.stores.run_streams import NoStreams
 
 SCOPE = Scope(tenant_id=1)
 AGENT = Agent(1, "default", "You help.", "auto", None, 1, 15, 6000, 0.2, version=1)
@@ -157,19 +160,23 @@ class Core:
     cache: MemoryCache = field(default_factory=MemoryCache)
     provider: ScriptedProvider = field(default_factory=ScriptedProvider)
     policy: Policy = field(default_factory=lambda: Policy())
+    semantic: SemanticAnswers | None = None
 
     def engine(self) -> Engine:
+        runs = Runs()
         pipeline = Pipeline(
             conversations=self.conversations,
             retriever=self.retriever,
             cache=self.cache,
             providers=self.provider,
             policy=self.policy,
+            flights=Flights(runs),
             clock=ticking(),
             new_id=numbered(),
             nonce=lambda: "nonce",
+            semantic=self.semantic,
         )
-        return Engine(pipeline, Runs(), default_scope, frame)
+        return Engine(pipeline, runs, default_scope, frame, NoStreams())
 
 
 async def default_scope() -> Scope:

@@ -79,8 +79,9 @@ async def events(response: httpx2.Response) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def live_service(**settings: Any) -> AsyncIterator[Live]:
     """Serve with these settings (beyond the environment's) on a free port of 127.0.0.1."""
+    unread_seconds = settings.pop("unread_seconds", 30.0)
     configured = Settings(**{"drain_seconds": 1, **settings})
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0, unread_seconds)
     with listener:
         async with build_services(configured) as services:
             application = create_app(lambda: with_worker(services))

@@ -18,9 +18,9 @@ from app.api.services import services_of
 from app.api.shapes import AnswerJson
 from app.api.sse import EventStream, event_stream
 from app.api.wire import answer_json
+from app.chat.elsewhere import AnyRun
 from app.chat.model import Scope
 from app.chat.ports import IdempotencyKey
-from app.chat.runs import Run
 from app.errors import FeatureDisabled
 
 NOT_A_TOKEN = re.compile(r"[^A-Za-z0-9_.-]")
@@ -91,7 +91,7 @@ def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
 
 async def _start(
     request: Request, caller: Scope, agent_id: int, body: ChatBody, key: str | None
-) -> Run:
+) -> AnyRun:
     return await services_of(request).engine.start(
         caller,
         body.question(agent_id),

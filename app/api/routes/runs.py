@@ -14,7 +14,9 @@ from app.api.routes.chat import EVENTS
 from app.api.services import services_of
 from app.api.shapes import StatusJson
 from app.api.sse import HEADERS, event_stream, frame
+from app.chat.elsewhere import AnyRun
 from app.chat.replay import failed
+from app.chat.runs import Run
 from app.errors import EventsGone
 
 MAX_EVENT_ID = 2**31
@@ -47,11 +49,11 @@ async def events(
     """Follow a run from its start, or after `Last-Event-ID` (or `?after=`)."""
     position = after if last_event_id is None else last_event_id
     engine = services_of(request).engine
-    run = engine.runs.find(caller, run_id)
-    if run is None:
-        run = await while_connected(request.receive, engine.find(caller, run_id))
-        if position > 0:
-            return _gone(position)
+    known = engine.runs.find(caller, run_id)
+    finding = engine.find(caller, run_id)
+    run: AnyRun = await while_connected(request.receive, finding)
+    if known is None and isinstance(run, Run) and position > 0:
+        return _gone(position)
     if not run.follows(position):
         return Response(status_code=204)
     return await event_stream(request.receive, run, position)

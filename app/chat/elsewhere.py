@@ -1,0 +1,139 @@
+"""A run that another process produces, as its readers here see it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Protocol, TypeAlias
+from uuid import UUID
+
+from app.chat.events import Answer, Event
+from app.chat.model import Scope
+from app.chat.ports import Turn
+from app.chat.replay import failed, replay
+from app.chat.runs import Encode, Run
+from app.errors import AppError, Interrupted, Unavailable, named
+
+AWAY = "This answer is another process's, which cannot be reached just now; ask for it again."
+END = b'"type":"done"', b'"type":"error"'
+
+
+class RunLost(Unavailable):
+    """The process that produced this answer is gone; ask again."""
+
+    code = "run_lost"
+
+
+class RunStreams(Protocol):
+    """The frames of runs, passed on between processes."""
+
+    def changed(self, run: Run) -> None:
+        """Pass on what is new of a run of this process, soon."""
+        ...
+
+    def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+        """The frames behind a number, to the last one, each whole, as another process passes them
+        on; it goes on while somebody follows. RunLost where that process is gone, EventsGone
+        where a piece is, Unavailable where nothing can be passed on."""
+        ...
+
+    async def last(self, scope: Scope, run_id: UUID) -> int | None:
+        """The number of the last event that was passed on; None where nothing is kept."""
+        ...
+
+    async def cancel(self, scope: Scope, run_id: UUID) -> None:
+        """Ask whichever process has the run to stop it."""
+        ...
+
+
+class RemoteRun:
+    """Like a `Run`, for who attaches to one; its log is, or was, in another process. `last` is
+    the number of its last event where it is finished."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        run_id: UUID,
+        last: int | None,
+        streams: RunStreams,
+        stored: Callable[[], Awaitable[Turn]],
+        encode: Encode,
+    ) -> None:
+        self.id = run_id
+        self.finished = last is not None
+        self._last = last
+        self._scope = scope
+        self._streams = streams
+        self._stored = stored
+        self._encode = encode
+
+    def follows(self, after: int) -> bool:
+        return self._last is None or after < self._last
+
+    async def opening(self) -> None:
+        """Its first event has long been there."""
+
+    def frames(self, after: int = 0) -> "RemoteFrames":
+        return RemoteFrames(self._streams.follow(self._scope, self.id, after), after, self._encode)
+
+    async def answer(self) -> Answer:
+        """Wait for the end, and tell it from what is stored; raises the run's error."""
+        async with aclosing(self.frames()) as frames:
+            async for _ in frames:
+                pass
+        turn = await self._stored()
+        if turn.status == "streaming":  # what ended was the following, not the run
+            raise Unavailable(AWAY, retry_after=1.0)
+        return await told(turn, self._scope, self._encode).answer()
+
+    def cancel(self) -> None:
+        self._cancelling = asyncio.create_task(self._streams.cancel(self._scope, self.id))
+
+
+class RemoteFrames:
+    """The frames of a run elsewhere. What keeps them from coming ends them, as an `error`."""
+
+    def __init__(self, frames: AsyncIterator[bytes], after: int, encode: Encode) -> None:
+        self._frames = frames
+        self._number = after
+        self._encode = encode
+        self._ended = False
+
+    def __aiter__(self) -> "RemoteFrames":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            frame = await anext(self._frames, None)
+        except AppError as error:
+            return self._break_off(error)
+        if frame is None:
+            raise StopAsyncIteration
+        self._number += 1
+        # Quotes inside of an answer's text are escaped, so this is the event's own type.
+        self._ended = any(end in frame[:64] for end in END)
+        return frame
+
+    def _break_off(self, error: AppError) -> bytes:
+        self._ended = True
+        return self._encode(self._number + 1, failed(error))
+
+    async def aclose(self) -> None:
+        if hasattr(self._frames, "aclose"):
+            await self._frames.aclose()
+
+
+def told(turn: Turn, scope: Scope, encode: Encode) -> Run:
+    """A finished run, from what is stored of it."""
+    run = Run(turn.run_id, scope, 0.0, encode)
+    events: list[Event] = list(replay(turn))
+    for event in events:
+        run.append(event)
+    if turn.status != "complete":
+        run.error = named(turn.error_code or Interrupted.code)
+    return run
+
+
+# What a reader attaches to.
+AnyRun: TypeAlias = Run | RemoteRun

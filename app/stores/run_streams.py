@@ -1,0 +1,239 @@
+"""Runs' frames in Redis Streams, for readers on other processes; and what these tell the owner.
+
+The producing process writes what is new of its runs every 50 ms, many tokens in one entry; its own
+readers never wait for that. An entry has the number of its last frame, and the last entry says that
+it is. While a run goes on its stream lives a few seconds longer than its owner's last beat, so that
+a stream that is gone means an owner that is gone; after the end it lives for ten minutes.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.chat.elsewhere import AWAY, RunLost
+from app.chat.model import Scope
+from app.chat.runs import Run
+from app.errors import EventsGone, Unavailable
+
+log = structlog.get_logger(__name__)
+
+COALESCE_SECONDS = 0.05
+BEAT_SECONDS = 1.0
+ALIVE_SECONDS = 5
+KEPT_SECONDS = 600
+# A reader elsewhere says every so often that it is there; for so long it counts as one.
+ATTEND_SECONDS = 1.0
+CONTROL = "run:control"
+CONNECT_SECONDS = 0.5
+
+Fields = dict[Any, Any]
+Find = Callable[[Scope, UUID], Run | None]
+
+
+class RedisRunStreams:
+    """`app.chat.elsewhere.RunStreams`. `find` gives this process's runs. Close with `aclose()`."""
+
+    def __init__(self, url: str, find: Find) -> None:
+        self._find = find
+        self._redis = Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=None,  # a follower waits for as long as a run is silent
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._running: dict[UUID, Run] = {}
+        self._passed: dict[UUID, int] = {}
+        self._beaten: dict[UUID, float] = {}
+        self._changed = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(self._publish(), name="run streams"),
+            asyncio.create_task(self._listen(), name="run control"),
+        ]
+
+    async def aclose(self) -> None:
+        """Pass on what is left, and stop."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._pass_on()
+        except (RedisError, OSError, TimeoutError):
+            pass
+        await self._redis.aclose()
+
+    def changed(self, run: Run) -> None:
+        self._running[run.id] = run
+        self._changed.set()
+
+    async def cancel(self, scope: Scope, run_id: UUID) -> None:
+        await self._tell("cancel", scope, run_id)
+
+    async def last(self, scope: Scope, run_id: UUID) -> int | None:
+        """The number of the last frame that was passed on; None where none is kept."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                entries = await self._redis.xrevrange(_key(scope, run_id), count=1)
+        except (RedisError, OSError, TimeoutError):
+            return None
+        for _, fields in entries or ():
+            return int((fields or {})[b"last"])
+        return None
+
+    async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+        """See `RunStreams.follow`."""
+        key, last, position = _key(scope, run_id), "0", 0
+        attended = float("-inf")
+        while True:
+            if time.monotonic() - attended >= ATTEND_SECONDS:
+                await self._tell("attend", scope, run_id)
+                attended = time.monotonic()
+            entries = await self._read(key, last)
+            if not entries:
+                if not await self._there(key):
+                    raise RunLost
+                continue
+            for entry, fields in entries:
+                last = entry.decode()
+                frames = fields[b"frames"].split(b"\n\n")[:-1]
+                start = int(fields[b"last"]) - len(frames)
+                if start > position and start > after:
+                    raise EventsGone  # Redis has lost a piece, or all that came before
+                position = start
+                for frame in frames:
+                    position += 1
+                    if position > after:
+                        yield frame + b"\n\n"
+                if fields[b"end"] == b"1":
+                    return
+
+    async def _read(self, key: str, last: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        block = int(ATTEND_SECONDS * 1000)
+        try:
+            async with asyncio.timeout(ATTEND_SECONDS + CONNECT_SECONDS):
+                found = await self._redis.xread({key: last}, block=block)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(AWAY, retry_after=ATTEND_SECONDS) from error
+        streams = list(found.values()) if isinstance(found, dict) else [each[1] for each in found]
+        return _flat(streams)
+
+    async def _there(self, key: str) -> bool:
+        try:
+            return bool(await self._redis.exists(key))
+        except (RedisError, OSError) as error:
+            raise Unavailable(AWAY, retry_after=ATTEND_SECONDS) from error
+
+    async def _tell(self, what: str, scope: Scope, run_id: UUID) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._redis.publish(CONTROL, f"{what} {scope.tenant_id} {run_id}")
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(AWAY, retry_after=ATTEND_SECONDS) from error
+
+    async def _listen(self) -> None:
+        """Do what readers on other processes ask for."""
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as told:
+                    await told.subscribe(CONTROL)
+                    async for message in told.listen():
+                        self._hear(message["data"].decode())
+            except (RedisError, OSError):
+                await asyncio.sleep(BEAT_SECONDS)
+
+    def _hear(self, message: str) -> None:
+        what, tenant, run_id = message.split()
+        run = self._find(Scope(int(tenant)), UUID(run_id))
+        if run is None or run.finished:
+            return
+        if what == "cancel":
+            run.cancel()
+        elif what == "attend":
+            run.attend(2 * ATTEND_SECONDS)
+
+    async def _publish(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(BEAT_SECONDS if self._running else None):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            try:
+                await self._pass_on()
+            except (RedisError, OSError):
+                await asyncio.sleep(BEAT_SECONDS)  # nothing is lost: it is passed on later
+            await asyncio.sleep(COALESCE_SECONDS)
+
+    async def _pass_on(self) -> None:
+        """Write what is new of every run, and that it is alive, in one round trip."""
+        now = time.monotonic()
+        passed: dict[UUID, int] = {}
+        ended: list[UUID] = []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for run in list(self._running.values()):
+                key, start = _key(run.scope, run.id), self._passed.get(run.id, 0)
+                frames = run.frames_from(start)
+                if frames:
+                    end = b"1" if run.finished else b"0"
+                    passed[run.id] = start + len(frames)
+                    fields: Fields = {
+                        "last": passed[run.id],
+                        "frames": b"".join(frames),
+                        "end": end,
+                    }
+                    pipe.xadd(key, fields)
+                if run.finished:
+                    ended.append(run.id)
+                    pipe.expire(key, KEPT_SECONDS)
+                elif frames or now - self._beaten.get(run.id, 0.0) >= BEAT_SECONDS:
+                    self._beaten[run.id] = now
+                    pipe.expire(key, ALIVE_SECONDS)
+            await pipe.execute()
+        self._passed.update(passed)
+        for run_id in ended:
+            del self._running[run_id]
+            self._passed.pop(run_id, None)
+            self._beaten.pop(run_id, None)
+
+
+class NoStreams:
+    """Where no Redis is configured: a run is its own process's."""
+
+    def changed(self, run: Run) -> None:
+        return None
+
+    async def last(self, scope: Scope, run_id: UUID) -> int | None:
+        return None
+
+    async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+        raise Unavailable(AWAY, retry_after=ATTEND_SECONDS)
+        yield b""
+
+    async def cancel(self, scope: Scope, run_id: UUID) -> None:
+        raise Unavailable(AWAY, retry_after=ATTEND_SECONDS)
+
+    async def aclose(self) -> None:
+        return None
+
+
+def _key(scope: Scope, run_id: UUID) -> str:
+    return f"run:{{{scope.tenant_id}}}:{run_id}"
+
+
+def _flat(streams: list[object]) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of one stream, in either of the protocol's shapes."""
+    if not streams:
+        return []
+    entries = streams[0]
+    if isinstance(entries, list) and entries and isinstance(entries[0], list):
+        entries = entries[0]  # RESP3 has a list of batches
+    return list(entries)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,144 @@
+"""The same question at once is paid once, over sockets; and nobody is hurt by whom he shares with."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.live import Live, events, live_service, unique
+from tests.support.vendors import Script, VendorServer
+
+TEXT = "Atlas is the map project. It was finished in 2021 by Ana Ruiz."
+QUESTION = "Who finished the Atlas project?"
+TOKENS = ["Ana", " Ruiz", " finished", " it", " [1]", "."]
+ANSWER = "Ana Ruiz finished it [1]."
+
+
+@pytest.fixture(scope="module")
+async def vendor() -> AsyncIterator[VendorServer]:
+    async with VendorServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def modelled(connections: dict[str, Any], vendor: VendorServer) -> AsyncIterator[Live]:
+    async with live_service(
+        **connections, openai_api_key="test", openai_base_url=vendor.openai_url
+    ) as service:
+        yield service
+
+
+async def make_agent(live: Live) -> int:
+    portfolio = await live.portfolio(unique("docs"), Atlas=TEXT)
+    return await live.agent(unique("agent"), portfolio, provider="openai")
+
+
+async def arrival(vendor: VendorServer, before: int) -> None:
+    async with vendor.arrived:
+        await vendor.arrived.wait_for(lambda: len(vendor.requests) > before)
+
+
+async def running(live: Live, count: int) -> None:
+    """Wait until so many runs go on."""
+    async with asyncio.timeout(10):
+        while len(live.services.engine.runs.active) < count:  # noqa: ASYNC110 — nobody tells
+            await asyncio.sleep(0)
+
+
+async def test_many_at_once_are_one_call_and_each_has_a_turn_of_his_own(
+    modelled: Live, vendor: VendorServer
+) -> None:
+    agent = await make_agent(modelled)
+    gate = asyncio.Event()
+    vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
+    streams = [asyncio.create_task(modelled.stream(agent, QUESTION)) for _ in range(20)]
+    wholes = [asyncio.create_task(modelled.ask(agent, QUESTION)) for _ in range(20)]
+    await arrival(vendor, before)
+    await running(modelled, 40)
+    gate.set()
+    told, answers = await asyncio.gather(*streams), await asyncio.gather(*wholes)
+    assert len(vendor.requests) == before + 1
+    for each in told:
+        assert "".join(e["content"] for e in each if e["type"] == "token") == ANSWER
+        assert [e["type"] for e in each if e["type"] != "token"] == ["start", "sources", "done"]
+        assert each[-1]["citations"] == answers[0]["citations"] != []
+    done = [*(each[-1] for each in told), *answers]
+    assert len({each["conversation_id"] for each in done}) == 40
+    for each in (done[0], done[-1]):
+        path = f"/api/conversations/{each['conversation_id']}"
+        stored = (await modelled.json("GET", path))["messages"]
+        assert [message["content"] for message in stored] == [QUESTION, ANSWER]
+    assert (await modelled.ask(agent, QUESTION))["cached"]
+
+
+async def test_the_first_one_leaving_hurts_nobody(modelled: Live, vendor: VendorServer) -> None:
+    agent = await make_agent(modelled)
+    gate = asyncio.Event()
+    vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
+    first = asyncio.create_task(modelled.stream(agent, QUESTION))
+    await arrival(vendor, before)
+    second = asyncio.create_task(modelled.stream(agent, QUESTION))
+    await running(modelled, 2)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    gate.set()
+    told = await second
+    assert told[-1]["type"] == "done"
+    assert len(vendor.requests) == before + 1
+
+
+async def test_a_failure_is_everybodys(modelled: Live, vendor: VendorServer) -> None:
+    agent = await make_agent(modelled)
+    gate = asyncio.Event()
+    vendor.script = Script(tokens=TOKENS, gates={2: gate}, fault="reset", fault_after=3)
+    before = len(vendor.requests)
+    asking = [asyncio.create_task(modelled.stream(agent, QUESTION)) for _ in range(3)]
+    await arrival(vendor, before)
+    await running(modelled, 3)
+    gate.set()
+    for told in await asyncio.gather(*asking):
+        assert (told[-1]["type"], told[-1]["code"]) == ("error", "provider_truncated")
+    assert len(vendor.requests) == before + 1
+
+
+async def test_where_the_first_is_cancelled_before_its_first_token_the_next_one_produces(
+    modelled: Live, vendor: VendorServer
+) -> None:
+    agent, before = await make_agent(modelled), len(vendor.requests)
+    vendor.scripts, vendor.script = (
+        [Script(tokens=TOKENS, gates={0: asyncio.Event()})],
+        Script(tokens=TOKENS),
+    )
+    path = f"/api/agents/{agent}/chat/stream"
+    async with modelled.http.stream("POST", path, json={"message": QUESTION}) as response:
+        telling = events(response)
+        run_id = (await anext(telling))["run_id"]
+        await arrival(vendor, before)
+        others = [asyncio.create_task(modelled.stream(agent, QUESTION)) for _ in range(3)]
+        await running(modelled, 4)
+        await modelled.json("POST", f"/api/runs/{run_id}/cancel", 202)
+        last = [each async for each in telling][-1]
+    assert last["code"] == "interrupted"
+    for told in await asyncio.gather(*others):
+        assert [each["type"] for each in told if each["type"] != "token"] == [
+            *("start", "sources", "done")
+        ]
+        assert "".join(each["content"] for each in told if each["type"] == "token") == ANSWER
+    assert len(vendor.requests) == before + 2
+
+
+@pytest.mark.parametrize("cache", ["refresh", "off"])
+async def test_who_wants_a_fresh_answer_gets_one(
+    modelled: Live, vendor: VendorServer, cache: str
+) -> None:
+    agent = await make_agent(modelled)
+    gate = asyncio.Event()
+    vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
+    first = asyncio.create_task(modelled.stream(agent, QUESTION))
+    await arrival(vendor, before)
+    second = asyncio.create_task(modelled.stream(agent, QUESTION, cache=cache))
+    await arrival(vendor, before + 1)
+    gate.set()
+    await asyncio.gather(first, second)
+    assert len(vendor.requests) == before + 2
