@@ -1,4 +1,4 @@
-"""The same question at once is paid once, over sockets; and nobody is hurt by whom he shares with."""
+"""The same question at once is paid once, over sockets; nobody is hurt by whom he shares with."""
 
 import asyncio
 from collections.abc import AsyncIterator
