@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from app.embedded import Servers
 from app.embedded.home import open_home
 from app.embedded.valkey import Valkey
-from app.stores.redis_cache import MAX_IN_FLIGHT, RedisCache
+from app.stores.redis_cache import MAX_IN_FLIGHT, RedisCache, spread
 from tests.support.live import unique
 
 TIMEOUT = 0.2
@@ -166,3 +166,11 @@ async def test_a_server_that_speaks_nonsense_is_a_miss_until_it_makes_sense(
     address.symlink_to(own_valkey.socket)
     await until_hit(cache, "k", b"v")
     await cache.aclose()
+
+
+def test_entries_that_are_put_in_together_do_not_end_together() -> None:
+    lives = [spread(f"key {number}", 3600) for number in range(1000)]
+    assert 3240 <= min(lives) < 3260 < 3580 < max(lives) <= 3600
+    assert len(set(lives)) > 200
+    assert spread("key 1", 3600) == spread("key 1", 3600)
+    assert spread("a", 1) == 1
