@@ -70,6 +70,11 @@ class RedisRunStreams:
             pass
         await self._redis.aclose()
 
+    @property
+    def waiting(self) -> int:
+        """How many runs have not come to their end here."""
+        return len(self._running)
+
     def changed(self, run: Run) -> None:
         self._running[run.id] = run
         self._changed.set()
@@ -90,7 +95,7 @@ class RedisRunStreams:
 
     async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
         """See `RunStreams.follow`."""
-        key, last, position = _key(scope, run_id), "0", 0
+        key, last, reached = _key(scope, run_id), "0", 0
         attended = float("-inf")
         while True:
             if time.monotonic() - attended >= ATTEND_SECONDS:
@@ -105,13 +110,12 @@ class RedisRunStreams:
                 last = entry.decode()
                 frames = fields[b"frames"].split(b"\n\n")[:-1]
                 start = int(fields[b"last"]) - len(frames)
-                if start > position and start > after:
+                if start > max(reached, after):
                     raise EventsGone  # Redis has lost a piece, or all that came before
-                position = start
-                for frame in frames:
-                    position += 1
-                    if position > after:
+                for number, frame in enumerate(frames, start + 1):
+                    if number > max(reached, after):  # an entry may have been written twice
                         yield frame + b"\n\n"
+                    reached = max(reached, number)
                 if fields[b"end"] == b"1":
                     return
 
@@ -168,9 +172,11 @@ class RedisRunStreams:
                 pass
             self._changed.clear()
             try:
-                await self._pass_on()
-            except (RedisError, OSError):
-                await asyncio.sleep(BEAT_SECONDS)  # nothing is lost: it is passed on later
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._pass_on()
+            except (RedisError, OSError, TimeoutError):
+                self._forget_finished()
+                await asyncio.sleep(BEAT_SECONDS)  # what goes on is passed on later
             await asyncio.sleep(COALESCE_SECONDS)
 
     async def _pass_on(self) -> None:
@@ -200,9 +206,17 @@ class RedisRunStreams:
             await pipe.execute()
         self._passed.update(passed)
         for run_id in ended:
-            del self._running[run_id]
-            self._passed.pop(run_id, None)
-            self._beaten.pop(run_id, None)
+            self._forget(run_id)
+
+    def _forget_finished(self) -> None:
+        """While Redis is away: what is over is told from what is stored, and must not pile up."""
+        for run in list(self._running.values()):
+            if run.finished:
+                self._forget(run.id)
+
+    def _forget(self, run_id: UUID) -> None:
+        for known in (self._running, self._passed, self._beaten):
+            known.pop(run_id, None)
 
 
 class NoStreams:

@@ -2,6 +2,7 @@
 the other."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
+from app.stores.run_streams import RedisRunStreams
 from tests.support.live import Live, events, live_service, unique
 from tests.support.vendors import Script, VendorServer
 
@@ -102,9 +104,11 @@ async def test_cancelling_elsewhere_stops_it(
 ) -> None:
     one, other = replicas
     agent = await make_agent(one)
-    vendor.script = Script(tokens=TOKENS, gates={2: asyncio.Event()})
+    vendor.script, before = Script(tokens=TOKENS, gates={2: asyncio.Event()}), len(vendor.requests)
     async with asking(one, agent) as response:
         run_id, lines = await started(response)
+        async with vendor.arrived:
+            await vendor.arrived.wait_for(lambda: len(vendor.requests) > before)
         await other.json("POST", f"/api/runs/{run_id}/cancel", 202)
         rest = [line async for line in lines if line.startswith("data:")]
     assert '"code":"interrupted"' in rest[-1]
@@ -205,3 +209,22 @@ async def passed_on(live: Live, run_id: str) -> bool:
         async for _ in live.services.engine.streams.follow(scope, UUID(run_id), 0):
             pass
     return True
+
+
+async def test_while_redis_is_away_answers_stream_and_runs_do_not_pile_up(
+    connections: dict[str, Any], vendor: VendorServer
+) -> None:
+    vendor.script = Script(tokens=TOKENS)
+    settings = {"openai_api_key": "test", "openai_base_url": vendor.openai_url}
+    with socket.create_server(("127.0.0.1", 0)) as hole:  # accepts, and never answers
+        url = f"redis://127.0.0.1:{hole.getsockname()[1]}/0"
+        async with live_service(**{**connections, **settings, "redis_url": url}) as live:
+            agent = await make_agent(live)
+            for _ in range(3):
+                told = await live.stream(agent, QUESTION, cache="off")
+                assert told[-1]["type"] == "done"
+            streams = live.services.engine.streams
+            assert isinstance(streams, RedisRunStreams)
+            async with asyncio.timeout(10):
+                while streams.waiting:  # noqa: ASYNC110 — nobody tells
+                    await asyncio.sleep(0)
