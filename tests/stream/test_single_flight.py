@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -37,6 +38,19 @@ async def make_agent(live: Live) -> int:
 async def arrival(vendor: VendorServer, before: int) -> None:
     async with vendor.arrived:
         await vendor.arrived.wait_for(lambda: len(vendor.requests) > before)
+
+
+async def begun(live: Live, agent: int, stack: AsyncExitStack) -> AsyncIterator[Any]:
+    """The events of a new stream behind its first token, so that it has joined who produces it."""
+    path = f"/api/agents/{agent}/chat/stream"
+    response = await stack.enter_async_context(
+        live.http.stream("POST", path, json={"message": QUESTION})
+    )
+    told = events(response)
+    async for event in told:
+        if event["type"] == "token":
+            return told
+    raise AssertionError("no token")
 
 
 async def running(live: Live, count: int) -> None:
@@ -76,14 +90,12 @@ async def test_the_first_one_leaving_hurts_nobody(modelled: Live, vendor: Vendor
     agent = await make_agent(modelled)
     gate = asyncio.Event()
     vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
-    first = asyncio.create_task(modelled.stream(agent, QUESTION))
-    await arrival(vendor, before)
-    second = asyncio.create_task(modelled.stream(agent, QUESTION))
-    await running(modelled, 2)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    gate.set()
-    told = await second
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as leaving:
+            await begun(modelled, agent, leaving)
+            second = await begun(modelled, agent, stack)
+        gate.set()
+        told = [event async for event in second]
     assert told[-1]["type"] == "done"
     assert len(vendor.requests) == before + 1
 
@@ -93,12 +105,12 @@ async def test_a_failure_is_everybodys(modelled: Live, vendor: VendorServer) -> 
     gate = asyncio.Event()
     vendor.script = Script(tokens=TOKENS, gates={2: gate}, fault="reset", fault_after=3)
     before = len(vendor.requests)
-    asking = [asyncio.create_task(modelled.stream(agent, QUESTION)) for _ in range(3)]
-    await arrival(vendor, before)
-    await running(modelled, 3)
-    gate.set()
-    for told in await asyncio.gather(*asking):
-        assert (told[-1]["type"], told[-1]["code"]) == ("error", "provider_truncated")
+    async with AsyncExitStack() as stack:
+        asking = [await begun(modelled, agent, stack) for _ in range(3)]
+        gate.set()
+        for each in asking:
+            told = [event async for event in each]
+            assert (told[-1]["type"], told[-1]["code"]) == ("error", "provider_truncated")
     assert len(vendor.requests) == before + 1
 
 
