@@ -13,7 +13,7 @@ import psutil
 
 from app.encoder.client import EncoderClient
 
-HEAVY = ("torch", "transformers", "sentence_transformers", "onnxruntime", "openvino", "numpy")
+HEAVY = ("torch", "transformers", "sentence_transformers", "onnxruntime", "openvino")
 QUESTIONS = 20
 
 

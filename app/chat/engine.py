@@ -17,13 +17,16 @@ from app.chat.plan import Draft
 from app.chat.ports import IdempotencyKey
 from app.chat.replay import failed
 from app.chat.runs import Encode, Run, Runs
-from app.errors import AppError, Interrupted, InvalidInput
+from app.errors import AppError, Interrupted, InvalidInput, NotFound
 
 log = structlog.get_logger(__name__)
 
 # How long readers of a broken-off answer wait until it is stored. It takes milliseconds; a database
 # that hangs must not keep its end from them, least of all when the service is stopping.
 STORING_SECONDS = 0.5
+# A run is stored within milliseconds of its first event. Whoever looks for it elsewhere may be as
+# quick, and is not told that there is none before this much time has gone.
+BEGINNING_SECONDS = 0.1
 
 
 class Engine:
@@ -76,7 +79,11 @@ class Engine:
         if (run := self.runs.find(scope, run_id)) is not None:
             return run
         stored = partial(self._pipeline.find_run, scope, run_id)
-        turn = await stored()
+        try:
+            turn = await stored()
+        except NotFound:  # its first event may be out before its beginning is stored
+            await asyncio.sleep(BEGINNING_SECONDS)
+            turn = await stored()
         over = turn.status != "streaming"
         last = await self.streams.last(scope, run_id) if over else None
         if over and last is None:

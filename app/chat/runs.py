@@ -212,13 +212,19 @@ class Runs:
         self._closed = False
 
     def add(self, run: Run) -> None:
-        """Take a run in; Unavailable once `close` was called, as nobody would end it."""
+        """Take a run in, in the place of one that was given up for dead and is begun again;
+        Unavailable once `close` was called, as nobody would end it."""
         if self._closed:
             raise Unavailable("The service is stopping; try again shortly.")
+        former = self._active.get(run.id)
         self._active[run.id] = run
+        if former is not None:
+            former.cancel()
 
     def finish(self, run: Run) -> None:
         """Move a run to the finished ones, of which the latest are kept."""
+        if self._active.get(run.id) is not run:
+            return
         del self._active[run.id]
         self._finished[run.id] = run
         if len(self._finished) > KEPT_FINISHED_RUNS:

@@ -1,7 +1,7 @@
 """The same question at once is paid once, over sockets; nobody is hurt by whom he shares with."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -40,7 +40,7 @@ async def arrival(vendor: VendorServer, before: int) -> None:
         await vendor.arrived.wait_for(lambda: len(vendor.requests) > before)
 
 
-async def begun(live: Live, agent: int, stack: AsyncExitStack) -> AsyncIterator[Any]:
+async def begun(live: Live, agent: int, stack: AsyncExitStack) -> AsyncGenerator[Any, None]:
     """The events of a new stream behind its first token, so that it has joined who produces it."""
     path = f"/api/agents/{agent}/chat/stream"
     response = await stack.enter_async_context(
@@ -92,8 +92,9 @@ async def test_the_first_one_leaving_hurts_nobody(modelled: Live, vendor: Vendor
     vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
     async with AsyncExitStack() as stack:
         async with AsyncExitStack() as leaving:
-            await begun(modelled, agent, leaving)
+            first = await begun(modelled, agent, leaving)
             second = await begun(modelled, agent, stack)
+            await first.aclose()
         gate.set()
         told = [event async for event in second]
     assert told[-1]["type"] == "done"

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +69,7 @@ class Live:
             return [event async for event in events(response)]
 
 
-async def events(response: httpx2.Response) -> AsyncIterator[Any]:
+async def events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
     """The JSON of each `data:` line as it comes."""
     async for line in response.aiter_lines():
         if line.startswith("data:"):

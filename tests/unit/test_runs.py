@@ -162,5 +162,19 @@ async def test_runs_are_their_tenants_own_and_the_oldest_are_forgotten() -> None
     assert runs.find(SCOPE, UUID(int=0)) is None
 
 
+async def test_a_run_that_is_begun_again_takes_the_place_of_the_former() -> None:
+    runs, former, again = Runs(), make_run(), make_run()
+    producer = asyncio.create_task(asyncio.Event().wait())
+    former.started_by(producer)  # type: ignore[arg-type]
+    runs.add(former)
+    runs.add(again)
+    await former.stopped()
+    assert producer.cancelled()
+    former.append(END)
+    runs.finish(former)
+    assert runs.find(SCOPE, ID) is again
+    assert runs.active == [ID]
+
+
 def test_errors_default_message_is_their_docstring() -> None:
     assert AppError().message.startswith("Something went wrong")
