@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from app.ingest.chunk import split
 from app.ingest.prepare import to_encode
 
-CHUNK_CHARS = 200
+CHUNK_CHARS = 1200
 PARAGRAPHS = 4  # of a document, each of them a chunk
-WORDS = 14  # of a paragraph
+# Of a paragraph: two of them are longer than a passage may be, so that no two that stand side by
+# side are joined into one, which would hide their order.
+WORDS = 150
 SYLLABLES = [a + b for a in "bdfgklmnprstv" for b in "aeiou"]
 
 
