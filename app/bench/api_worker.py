@@ -13,7 +13,7 @@ import psutil
 
 from app.encoder.client import EncoderClient
 
-HEAVY = ("torch", "transformers", "sentence_transformers", "onnxruntime", "openvino")
+HEAVY = ("torch", "transformers", "sentence_transformers", "onnxruntime", "openvino", "numpy")
 QUESTIONS = 20
 
 

@@ -27,7 +27,6 @@ from app.stores.keywords import PgKeywords
 from app.stores.pairs import PgPairs
 from app.stores.passages import PgPassages
 from app.stores.redis_cache import NoCache, RedisCache
-from app.stores.semantic_cache import RedisSemanticCache
 
 
 def build_retriever(
@@ -101,6 +100,9 @@ def build_semantic(
     """Answers by meaning; None where they are switched off or there is no Redis to hold them."""
     if not settings.features.semantic_cache or isinstance(cache, NoCache):
         return None
+    # Not above: numpy behind it is 10 MB and 65 ms, for those only who use it.
+    from app.stores.semantic_cache import RedisSemanticCache
+
     similar = RedisSemanticCache(cache)
     return SemanticAnswers(similar, cache, encoders, settings.cache.semantic_threshold)
 
