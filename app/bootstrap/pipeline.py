@@ -5,9 +5,11 @@ import secrets
 import time
 
 from app.chat.encoders import EncodersByName
+from app.chat.finding import Finder
 from app.chat.flights import Flights
 from app.chat.ids import uuid7
-from app.chat.pipeline import Pipeline, Policy
+from app.chat.pipeline import Pipeline
+from app.chat.policy import Policy
 from app.chat.ports import Cache, Providers, Retriever
 from app.chat.semantic import SemanticAnswers
 from app.retrieval.ports import Reranker, Source
@@ -80,17 +82,17 @@ async def build_pipeline(
     flights: Flights,
 ) -> Pipeline:
     """The pipeline with this machine's clock and randomness."""
+    policy = _policy(settings, await database.installation())
     return Pipeline(
         conversations=PgConversations(database),
-        retriever=retriever,
-        cache=cache,
+        finder=Finder(
+            retriever=retriever, cache=cache, semantic=semantic, flights=flights, policy=policy
+        ),
         providers=providers,
-        policy=_policy(settings, await database.installation()),
-        flights=flights,
+        policy=policy,
         clock=time.perf_counter,
         new_id=lambda: uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
         nonce=lambda: secrets.token_hex(8),
-        semantic=semantic,
     )
 
 

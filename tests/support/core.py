@@ -8,9 +8,11 @@ from uuid import UUID
 
 from app.api.sse import frame
 from app.chat.engine import Engine
+from app.chat.finding import Finder
 from app.chat.flights import Flights
 from app.chat.model import Agent, ChatMessage, Ids, Passage, Portfolio, Question, Scope, Usage
-from app.chat.pipeline import Pipeline, Policy
+from app.chat.pipeline import Pipeline
+from app.chat.policy import Policy
 from app.chat.ports import (
     Begun,
     Finish,
@@ -166,15 +168,18 @@ class Core:
         runs = Runs()
         pipeline = Pipeline(
             conversations=self.conversations,
-            retriever=self.retriever,
-            cache=self.cache,
+            finder=Finder(
+                retriever=self.retriever,
+                cache=self.cache,
+                semantic=self.semantic,
+                flights=Flights(runs),
+                policy=self.policy,
+            ),
             providers=self.provider,
             policy=self.policy,
-            flights=Flights(runs),
             clock=ticking(),
             new_id=numbered(),
             nonce=lambda: "nonce",
-            semantic=self.semantic,
         )
         return Engine(pipeline, runs, default_scope, frame, NoStreams())
 

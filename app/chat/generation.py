@@ -1,0 +1,58 @@
+"""From passages to tokens: the prompt, the provider's stream, and citations on their way out."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from app.chat.citations import CitationDecoder
+from app.chat.events import Token
+from app.chat.model import MAX_EVENT_CHARS
+from app.chat.plan import Draft
+from app.chat.ports import Finish, Prompt
+from app.chat.prompt import build_messages
+
+
+async def generate(draft: Draft, nonce: str) -> AsyncGenerator[Token, None]:
+    """Yield the answer as the provider says it, and take its end into the draft."""
+    decoder = draft.decoder = CitationDecoder({each.number for each in draft.passages})
+    with draft.stopwatch.stage("generate"):
+        async with aclosing(draft.plan.provider.stream(_prompt(draft, nonce))) as stream:
+            async for item in stream:
+                if isinstance(item, Finish):
+                    draft.usage, draft.finish_reason = item.usage, item.reason
+                    draft.degraded = (*draft.degraded, *item.degraded)
+                    break
+                # Postgres stores no NUL, and no reader misses it.
+                for text in decoder.feed(item.replace("\0", "")):
+                    for piece in split(text):
+                        draft.stopwatch.mark("first_token")
+                        draft.pieces.append(piece)
+                        yield Token(piece)
+        for text in decoder.flush():
+            for piece in split(text):
+                draft.pieces.append(piece)
+                yield Token(piece)
+
+
+def _prompt(draft: Draft, nonce: str) -> Prompt:
+    plan = draft.plan
+    question = plan.question.message
+    with draft.stopwatch.stage("prompt"):
+        messages = build_messages(
+            plan.agent, question, draft.passages, plan.history, plan.language, nonce
+        )
+    return Prompt(
+        messages=messages,
+        question=question,
+        passages=draft.passages,
+        language=plan.language,
+        complexity=plan.complexity,
+        max_tokens=plan.max_tokens,
+        temperature=plan.agent.temperature,
+    )
+
+
+def split(text: str) -> Sequence[str]:
+    """The text in pieces of at most MAX_EVENT_CHARS, so that no event outgrows its frame."""
+    if len(text) <= MAX_EVENT_CHARS:
+        return (text,) if text else ()
+    return [text[at : at + MAX_EVENT_CHARS] for at in range(0, len(text), MAX_EVENT_CHARS)]
