@@ -1,4 +1,4 @@
-"""The `citestream` command: run, serve, encoder, migrate, ingest, ask, eval, key."""
+"""The `citestream` command: run, serve, encoder, migrate, ingest, ask, warm, eval, key."""
 
 import asyncio
 import sys
@@ -162,6 +162,28 @@ def ask(
 
 
 @app.command()
+def warm(
+    agent: Annotated[
+        str | None, typer.Option(help="Only this agent, by name or id; default: all.")
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many questions of each agent.")
+    ] = 50,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Asked in the last days.")] = 30,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Asked at a time.")] = 2,
+) -> None:
+    """Ask the most frequent questions in advance, so that their answers are cached.
+
+    For after an invalidation or a change of documents. Only what is not cached costs anything;
+    no conversation and no run is stored. Follow-ups are left out.
+    """
+    from app.commands.warm import warm_caches
+
+    worked = _run(warm_caches(agent, top, days, concurrency, _say))
+    raise typer.Exit(0 if worked else 1)
+
+
+@app.command()
 def key(
     tenant: Annotated[str, typer.Option(help="The tenant; made when new.")] = "default",
     name: Annotated[str, typer.Option(help="What the key is for.")] = "cli",
@@ -259,6 +281,32 @@ def bench_encoder(
     from app.commands.bench import run_encoder_bench
 
     reached = _run(run_encoder_bench(rounds, output, _say))
+    raise typer.Exit(0 if reached else 1)
+
+
+@bench.command("cache")
+def bench_cache(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
+    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+) -> None:
+    """A cached answer over HTTP against a bare route with a Redis GET and a Postgres SELECT, on
+    servers of its own; ends with 1 where a limit is missed."""
+    from app.commands.bench import run_cache_bench
+
+    reached = _run(run_cache_bench(rounds, output, _say))
+    raise typer.Exit(0 if reached else 1)
+
+
+@bench.command("stream")
+def bench_stream(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
+    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+) -> None:
+    """A run's tokens to 500 readers against writing the same to as many sockets; ends with 1 where
+    a limit is missed."""
+    from app.commands.bench import run_stream_bench
+
+    reached = _run(run_stream_bench(rounds, output, _say))
     raise typer.Exit(0 if reached else 1)
 
 

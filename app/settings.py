@@ -34,6 +34,10 @@ class Features(Section):
     streaming: bool = True
     answer_cache: bool = True
     semantic_cache: bool = True  # of answers, for the same question in other words
+    rewrite: bool = True  # of follow-ups, before documents are searched for them
+    # Asks what usually comes next while nobody asks anything, at up to 10 answers a minute and
+    # process, and so costs a model's tokens.
+    prefetch: bool = False
     dynamic_context: bool = True  # off: the agent's own top_k and max_tokens for every question
     vector: bool = True
     keyword: bool = True
@@ -45,6 +49,8 @@ class Features(Section):
 class CacheSettings(Section):
     answer_ttl_seconds: int = Field(3600, ge=1)
     passages_ttl_seconds: int = Field(1800, ge=1)
+    # Of a process's memory, for what is asked all the time: 1,500 answers. 0 switches it off.
+    local_mb: float = Field(8, ge=0)
     # The least cosine of two questions with one answer; 1 switches it off. docs/caches.md has what
     # other values would find.
     semantic_threshold: float = Field(0.95, ge=0.5, le=1)
@@ -65,7 +71,7 @@ class RetrievalSettings(Section):
     domain_deadline_seconds: float = Field(0.5, gt=0)
     # Below this many chunks an exact scan is faster than HNSW and has recall 1 (design §6).
     exact_below_chunks: int = Field(700, ge=0)
-    hnsw_ef_search: int = Field(100, ge=10, le=1000)
+    hnsw_ef_search: int = Field(80, ge=10, le=1000)
     max_top_k: int = Field(100, ge=1)
 
 
@@ -82,6 +88,9 @@ class ProviderSettings(Section):
     first_token_seconds: float = Field(20.0, gt=0)
     between_tokens_seconds: float = Field(20.0, gt=0)
     total_seconds: float = Field(120.0, gt=0)
+    # For the question that a follow-up stands for, before documents are searched. A small model
+    # says one line within a second; whoever waits longer than this would rather have an answer.
+    rewrite_seconds: float = Field(3.0, gt=0)
     # After the first attempt; more only delays the sentence that says what is wrong.
     retries: int = Field(2, ge=0, le=10)
     # Doubles with each attempt, half of it by chance. A restart behind a vendor's balancer takes

@@ -1,18 +1,19 @@
-"""What this process has done, for Prometheus: requests, query vectors, encoders, memory.
+"""What this process has done, for Prometheus: requests, caches, query vectors, encoders, memory.
 
 Labels are a route's template, a method of HTTP, a status, a fixed word: nothing of a tenant's and
 nothing that a caller could write, so their number has a bound.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.api.services import EncoderNumbers
+from app.api.services import CountedCache, EncoderNumbers
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -22,6 +23,8 @@ ORIGINS = {
     "joined": "joined",
     "encoded": "encoded",
 }
+CACHES = ("answers", "passages", "semantic")
+UNANSWERED = ("refused", "failed", "skipped")
 
 
 class ApiMetrics:
@@ -35,12 +38,19 @@ class ApiMetrics:
         """Note a request that is over; `route` is the template."""
         self._requests[method if method in METHODS else "other", route, status] += 1
 
-    def render(self, encoders: EncoderNumbers) -> bytes:
+    def render(self, encoders: EncoderNumbers, cache: CountedCache) -> bytes:
         """Everything in Prometheus' text format."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self._process)
-        registry.register(_Families(_requests(self._requests), *_encoders(encoders)))
+        families = (_requests(self._requests), *_encoders(encoders), *_caches(cache.statistics()))
+        registry.register(_Families(*families))
         return generate_latest(registry)
+
+    def resident_bytes(self) -> int | None:
+        """The process's memory; None where the system does not tell (all but Linux)."""
+        samples = (sample for family in self._process.collect() for sample in family.samples)
+        sizes = [each.value for each in samples if each.name == "process_resident_memory_bytes"]
+        return int(sizes[0]) if sizes else None
 
 
 class _Families(Collector):
@@ -78,3 +88,32 @@ def _encoders(encoders: EncoderNumbers) -> Iterator[Metric]:
     for role, is_available in encoders.availability().items():
         available.add_metric([role], is_available)
     return iter((vectors, available))
+
+
+def _caches(statistics: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
+    lookups = CounterMetricFamily(
+        "citestream_cache_lookups", "Look-ups; those that are no hits are misses.", labels=["cache"]
+    )
+    hits = CounterMetricFamily(
+        "citestream_cache_hits", "Entries found, and where.", labels=["cache", "place"]
+    )
+    puts = CounterMetricFamily("citestream_cache_puts", "Entries put in.", labels=["cache"])
+    for name in CACHES:
+        numbers = statistics[name]
+        lookups.add_metric([name], numbers["lookups"])
+        hits.add_metric([name, "local"], numbers["local_hits"])
+        hits.add_metric([name, "shared"], numbers["shared_hits"])
+        puts.add_metric([name], numbers["puts"])
+    redis = statistics["redis"]
+    unanswered = CounterMetricFamily(
+        "citestream_redis_unanswered",
+        "Commands that Redis refused, that failed, or that were skipped while it was away.",
+        labels=["reason"],
+    )
+    for reason in UNANSWERED:
+        unanswered.add_metric([reason], redis[reason])
+    available = GaugeMetricFamily(
+        "citestream_redis_available", "Whether Redis is used; 0 where none is configured, too."
+    )
+    available.add_metric([], redis["state"] == "ok")
+    return iter((lookups, hits, puts, unanswered, available))

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from fastapi import Request
 
@@ -25,6 +25,23 @@ class EncoderNumbers(Protocol):
         ...
 
 
+class CountedCache(Cache, Protocol):
+    """The cache of this process, with what it and the layers around it have done."""
+
+    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
+        """Since the start, by layer. `answers`, `passages` and `semantic` have lookups,
+        local_hits, shared_hits and puts; `local` and `redis` say how those two are."""
+        ...
+
+
+class PoolNumbers(Protocol):
+    """Connections of this process."""
+
+    def statistics(self) -> Mapping[str, Mapping[str, int]]:
+        """Of each pool, now: size, open, in_use."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """The ports behind the routes, and what the operator has decided about them.
@@ -42,7 +59,8 @@ class Services:
     ingestor: Ingestor
     retriever: Retriever
     invalidation: Invalidation
-    cache: Cache
+    cache: CountedCache
+    database: PoolNumbers
     credentials: Credentials
     providers: Providers
     encoders: EncoderNumbers

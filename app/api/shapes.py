@@ -4,7 +4,7 @@ TypedDicts: mypy checks every place that builds one, and OpenAPI describes them.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, NotRequired
 from uuid import UUID
 
 from typing_extensions import TypedDict
@@ -185,6 +185,73 @@ class ConversationsJson(TypedDict):
 
 class InvalidatedJson(TypedDict):
     invalidated: int
+
+
+class LayerJson(TypedDict):
+    lookups: int
+    local_hits: int
+    shared_hits: int
+    misses: int
+    hit_rate: float | None
+    puts: int
+
+
+class VectorsJson(TypedDict):
+    local_hits: int
+    shared_hits: int
+    joined: int
+    encoded: int
+    hit_rate: float | None
+
+
+class LocalCacheJson(TypedDict):
+    entries: int
+    bytes: int
+    limit_bytes: int
+
+
+class RedisJson(TypedDict):
+    state: Literal["ok", "away", "none"]
+    refused: int
+    failed: int
+    skipped: int
+
+
+class CachesJson(TypedDict):
+    answers: LayerJson
+    passages: LayerJson
+    semantic: LayerJson
+    vectors: VectorsJson
+    local: LocalCacheJson
+    redis: RedisJson
+
+
+class ActiveRunsJson(TypedDict):
+    active: int
+
+
+class QueueJson(TypedDict):
+    documents: int | None
+
+
+class PoolJson(TypedDict):
+    size: int
+    open: int
+    in_use: int
+    waiting: NotRequired[int]
+
+
+class MemoryJson(TypedDict):
+    resident_bytes: int | None
+
+
+class StatsJson(TypedDict):
+    caches: CachesJson
+    runs: ActiveRunsJson
+    queue: QueueJson
+    pools: dict[str, PoolJson]
+    encoders: dict[str, bool]
+    memory: MemoryJson
 
 
 class StatusJson(TypedDict):

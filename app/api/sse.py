@@ -6,8 +6,10 @@ Bytes go straight to the server: an event object per token would cost 5 to 30 ti
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
+from uuid import UUID
 
 from fastapi.responses import Response
+from orjson import loads
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.departure import while_connected
@@ -15,9 +17,13 @@ from app.api.jsonbytes import dumps
 from app.api.wire import done_json, source_json
 from app.chat.elsewhere import AnyRun
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
+from app.chat.model import Citation, Passage, QueryComplexity, Usage
+from app.errors import named
 
 # Proxies give up on a silent connection after 30 to 60 s.
 HEARTBEAT_SECONDS = 15.0
+START = ("run_id", "conversation_id", "message_id")
+USAGE = ("prompt_tokens", "completion_tokens", "estimated")
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -44,6 +50,33 @@ def event_json(event: Event) -> dict[str, Any]:
 def frame(number: int, event: Event) -> bytes:
     """One event's bytes. JSON escapes CR and LF, the only line ends that SSE knows."""
     return b"id: %d\ndata: %b\n\n" % (number, dumps(event_json(event)))
+
+
+def decode(encoded: bytes) -> Event:
+    """The event of a frame. Of passages it has what a reader is told, without their texts."""
+    told = loads(encoded.partition(b"\ndata: ")[2])
+    match told.pop("type"):
+        case "token":
+            return Token(told["content"])
+        case "start":
+            return Start(*(UUID(told[name]) for name in START))
+        case "sources":
+            passages = told["sources"]
+            return Sources([Passage(document_id=0, text="", start=0, end=0, **p) for p in passages])
+        case "done":
+            return _done(told)
+    return Failed(**told, status=named(told["code"]).status)
+
+
+def _done(told: dict[str, Any]) -> Done:
+    usage = {name: told["usage"][name] for name in USAGE}
+    changed = {
+        **{name: UUID(told[name]) for name in START},
+        "citations": [Citation(**citation) for citation in told["citations"]],
+        "complexity": QueryComplexity(told["complexity"]),
+        "usage": Usage(**usage),
+    }
+    return Done(**{**told, **changed})
 
 
 class Frames(Protocol):

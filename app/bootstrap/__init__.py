@@ -6,6 +6,7 @@ from app.bootstrap.reencoder import open_reencoder
 from app.bootstrap.sample import seed_sample
 from app.bootstrap.schema import migrate
 from app.bootstrap.services import build_services, with_worker
+from app.bootstrap.warming import open_warmer
 from app.settings import ConfigurationError, Settings
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "open_engine",
     "open_indexes",
     "open_reencoder",
+    "open_warmer",
     "seed_sample",
     "with_indexer",
     "with_worker",

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import structlog
 from pydantic import SecretStr
 
+from app.chat.flights import Alone
 from app.chat.runs import Runs
 from app.encoder.rerank_client import RerankerClient
 from app.providers.breaker import BreakerLimits
@@ -16,6 +17,9 @@ from app.providers.registry import ConfiguredProviders
 from app.providers.relay import Deadlines
 from app.settings import ConfigurationError, ProviderSettings, Settings
 from app.stores.database import Database
+from app.stores.hottest import Hottest
+from app.stores.leading import RedisLeading
+from app.stores.local_cache import LOCAL_SECONDS, LocalCache
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.run_streams import NoStreams, RedisRunStreams
 
@@ -60,12 +64,23 @@ def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisCache | NoCach
     return cache
 
 
+def before(cache: RedisCache | NoCache, settings: Settings) -> LocalCache:
+    """What of it is asked for all the time, at hand in this process."""
+    limit_bytes = int(settings.cache.local_mb * 1024 * 1024)
+    return LocalCache(cache, Hottest(limit_bytes, LOCAL_SECONDS))
+
+
 def open_streams(settings: Settings, runs: Runs) -> RedisRunStreams | NoStreams:
     """What passes runs on between processes; nothing where no Redis is configured. To be closed
     behind the engine, whose last events it passes on."""
     if settings.redis_url is None:
         return NoStreams()
     return RedisRunStreams(settings.redis_url, runs.find)
+
+
+def open_leading(cache: RedisCache | NoCache) -> RedisLeading | Alone:
+    """What tells processes which of them produces an answer."""
+    return Alone() if isinstance(cache, NoCache) else RedisLeading(cache)
 
 
 def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProviders:

@@ -4,13 +4,15 @@ import os
 import secrets
 import time
 
+from app.api.sse import decode
 from app.chat.encoders import EncodersByName
 from app.chat.finding import Finder
-from app.chat.flights import Flights
+from app.chat.flights import Alone, Flights
 from app.chat.ids import uuid7
 from app.chat.pipeline import Pipeline
 from app.chat.policy import Policy
-from app.chat.ports import Cache, Providers, Retriever
+from app.chat.ports import Providers, Retriever
+from app.chat.runs import Runs
 from app.chat.semantic import SemanticAnswers
 from app.retrieval.ports import Reranker, Source
 from app.retrieval.rerank import RERANKER
@@ -26,9 +28,11 @@ from app.stores.conversations import PgConversations
 from app.stores.database import Database
 from app.stores.graph import PgGraph
 from app.stores.keywords import PgKeywords
+from app.stores.local_cache import LocalCache
 from app.stores.pairs import PgPairs
 from app.stores.passages import PgPassages
 from app.stores.redis_cache import NoCache, RedisCache
+from app.stores.run_streams import NoStreams
 
 
 def build_retriever(
@@ -76,18 +80,28 @@ async def build_pipeline(
     settings: Settings,
     database: Database,
     retriever: Retriever,
-    cache: Cache,
+    cache: LocalCache,
     providers: Providers,
     semantic: SemanticAnswers | None,
     flights: Flights,
 ) -> Pipeline:
     """The pipeline with this machine's clock and randomness."""
     policy = _policy(settings, await database.installation())
+
+    def finder(flights: Flights) -> Finder:
+        return Finder(
+            retriever=retriever,
+            cache=cache,
+            second_look=cache.found_by("answers"),
+            semantic=semantic,
+            flights=flights,
+            policy=policy,
+        )
+
     return Pipeline(
         conversations=PgConversations(database),
-        finder=Finder(
-            retriever=retriever, cache=cache, semantic=semantic, flights=flights, policy=policy
-        ),
+        finder=finder(flights),
+        unshared=finder(Flights(Runs(), Alone(), NoStreams().follow, decode)),
         providers=providers,
         policy=policy,
         clock=time.perf_counter,
@@ -97,7 +111,7 @@ async def build_pipeline(
 
 
 def build_semantic(
-    settings: Settings, cache: RedisCache | NoCache, encoders: EncodersByName
+    settings: Settings, cache: RedisCache | NoCache, local: LocalCache, encoders: EncodersByName
 ) -> SemanticAnswers | None:
     """Answers by meaning; None where they are switched off or there is no Redis to hold them."""
     if not settings.features.semantic_cache or isinstance(cache, NoCache):
@@ -105,14 +119,16 @@ def build_semantic(
     # Not above: numpy behind it is 10 MB and 65 ms, for those only who use it.
     from app.stores.semantic_cache import RedisSemanticCache
 
-    similar = RedisSemanticCache(cache)
-    return SemanticAnswers(similar, cache, encoders, settings.cache.semantic_threshold)
+    similar, answers = RedisSemanticCache(cache), local.found_by("semantic")
+    return SemanticAnswers(similar, answers, encoders, settings.cache.semantic_threshold)
 
 
 def _policy(settings: Settings, installation: str) -> Policy:
     return Policy(
         answer_cache=settings.features.answer_cache,
         dynamic_context=settings.features.dynamic_context,
+        rewrite=settings.features.rewrite,
+        rewrite_seconds=settings.provider.rewrite_seconds,
         answer_ttl_seconds=settings.cache.answer_ttl_seconds,
         passages_ttl_seconds=settings.cache.passages_ttl_seconds,
         history_tokens=settings.history_tokens,

@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from app.api.services import Services
-from app.api.sse import frame
+from app.api.sse import decode, frame
 from app.bootstrap.clients import (
+    before,
     open_cache,
     open_database,
+    open_leading,
     open_providers,
     open_reranker,
     open_streams,
@@ -17,9 +19,11 @@ from app.bootstrap.clients import (
 from app.bootstrap.encoders import open_encoders
 from app.bootstrap.pipeline import build_pipeline, build_retriever, build_semantic
 from app.bootstrap.readiness import Readiness
+from app.bootstrap.warming import can_warm, with_prefetch
+from app.chat.cached import Cached
 from app.chat.elsewhere import RunStreams
 from app.chat.engine import Engine
-from app.chat.flights import Flights
+from app.chat.flights import Flights, Leading
 from app.chat.keeper import keep
 from app.chat.language import detect_language
 from app.chat.runs import Runs
@@ -33,6 +37,7 @@ from app.stores.conversations import PgConversations
 from app.stores.database import Database
 from app.stores.documents import PgDocuments
 from app.stores.history import PgHistory
+from app.stores.local_cache import LocalCache
 from app.stores.portfolios import PgPortfolios
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.tenants import PgCredentials, PgInvalidation
@@ -45,6 +50,7 @@ class Clients:
 
     database: Database
     cache: RedisCache | NoCache
+    local: LocalCache
     encoders: ConfiguredEncoders
     providers: ConfiguredProviders
     credentials: PgCredentials
@@ -60,9 +66,13 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
         runs = Runs()
         streams = open_streams(settings, runs)
         stack.push_async_callback(streams.aclose)
-        engine = await _engine(settings, clients, retriever, runs, streams)
+        leading = open_leading(clients.cache)
+        stack.push_async_callback(leading.aclose)
+        engine = await _engine(settings, clients, retriever, runs, streams, leading)
         stack.push_async_callback(engine.close)
         await stack.enter_async_context(_kept(clients.database, engine))
+        if settings.features.prefetch and can_warm(settings):
+            await stack.enter_async_context(with_prefetch(clients.database, engine))
         yield _services(settings, clients, retriever, engine)
 
 
@@ -83,6 +93,7 @@ async def _open_clients(settings: Settings, stack: AsyncExitStack) -> Clients:
     return Clients(
         database=database,
         cache=cache,
+        local=before(cache, settings),
         encoders=await open_encoders(settings, cache, stack),
         providers=open_providers(settings, stack),
         credentials=PgCredentials(database),
@@ -95,13 +106,17 @@ async def _engine(
     retriever: HybridRetriever,
     runs: Runs,
     streams: RunStreams,
+    leading: Leading,
 ) -> Engine:
     database, cache, providers = clients.database, clients.cache, clients.providers
-    semantic = build_semantic(settings, cache, clients.encoders)
+    semantic = build_semantic(settings, cache, clients.local, clients.encoders)
+    flights = Flights(runs, leading, streams.follow, decode)
     pipeline = await build_pipeline(
-        settings, database, retriever, cache, providers, semantic, Flights(runs)
+        settings, database, retriever, clients.local, providers, semantic, flights
     )
-    return Engine(pipeline, runs, clients.credentials.default_scope, frame, streams)
+    default_scope = clients.credentials.default_scope
+    cached = Cached(clients.local, default_scope, await database.installation())
+    return Engine(pipeline, runs, default_scope, frame, streams, cached)
 
 
 @asynccontextmanager
@@ -129,7 +144,8 @@ def _services(
         ingestor=_ingestor(settings, clients),
         retriever=retriever,
         invalidation=PgInvalidation(database),
-        cache=cache,
+        cache=clients.local,
+        database=database,
         credentials=clients.credentials,
         providers=clients.providers,
         encoders=clients.encoders,

@@ -4,19 +4,21 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
 
+from app.chat.cached import Cached
 from app.chat.elsewhere import AnyRun, RemoteRun, RunStreams, told
 from app.chat.events import Answer, Event
 from app.chat.model import CacheMode, Question, Scope
 from app.chat.pipeline import Pipeline
-from app.chat.plan import Draft
+from app.chat.plan import Draft, Plan
 from app.chat.ports import IdempotencyKey
 from app.chat.replay import failed
 from app.chat.runs import Encode, Run, Runs
+from app.chat.warming import Warmed
 from app.errors import AppError, Interrupted, InvalidInput, NotFound
 
 log = structlog.get_logger(__name__)
@@ -29,10 +31,21 @@ STORING_SECONDS = 0.5
 BEGINNING_SECONDS = 0.1
 
 
+class Watcher(Protocol):
+    """Told of every run of a process."""
+
+    def began(self) -> None: ...
+
+    def ended(self, plan: Plan, answered: bool) -> None:
+        """As often as `began`; `answered` where the answer is whole, and stored."""
+        ...
+
+
 class Engine:
     """Answers questions. Every answer is a run; `ask` folds it, `stream` yields its events.
 
-    Without a `scope` the owner of the `default` tenant asks. Safe to share between tasks.
+    Without a `scope` the owner of the `default` tenant asks. Safe to share between tasks. `cached`
+    makes the decorator for coroutine functions of the caller's own (`app.chat.cached`).
     """
 
     def __init__(
@@ -42,6 +55,7 @@ class Engine:
         default_scope: Callable[[], Awaitable[Scope]],
         encode: Encode,
         streams: RunStreams,
+        cached: Cached,
     ) -> None:
         """`encode` makes the bytes that a run's readers over HTTP get; `streams` passes them on to
         readers on other processes."""
@@ -50,6 +64,12 @@ class Engine:
         self._default_scope = default_scope
         self._encode = encode
         self.streams = streams
+        self.cached = cached
+        self._watcher: Watcher | None = None
+
+    def watched_by(self, watcher: Watcher) -> None:
+        """Tell it of every run from now on, before any has begun."""
+        self._watcher = watcher
 
     async def start(
         self,
@@ -159,14 +179,23 @@ class Engine:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
+    async def warm(self, scope: Scope, question: Question) -> Warmed:
+        """Have the question's answer cached before it is asked; stores no conversation and no run.
+        Raises AppError."""
+        return await self._pipeline.warm(await self._pipeline.prepare(scope, question))
+
     async def close(self) -> None:
-        """End every run; readers get their terminal event, partial answers are kept."""
+        """End every run; readers get their terminal event, partial answers are kept. Cached
+        functions of the caller's that are being called are stopped."""
         await self.runs.close()
+        await self.cached.close()
 
     def _produce(self, draft: Draft, grace_seconds: float = 0.0) -> Run:
         plan = draft.plan
         run = Run(plan.ids.run, plan.scope, grace_seconds, self._encode, self.streams.changed)
         self.runs.add(run)
+        if self._watcher is not None:
+            self._watcher.began()
         run.started_by(asyncio.create_task(self._drive(run, draft), name=f"run {run.id}"))
         return run
 
@@ -176,6 +205,8 @@ class Engine:
             await self._drive_to_its_end(run, draft)
         finally:
             self._pipeline.land(draft)
+            if self._watcher is not None:
+                self._watcher.ended(draft.plan, answered=run.finished and run.error is None)
 
     async def _drive_to_its_end(self, run: Run, draft: Draft) -> None:
         """Produce; whatever happens, exactly one terminal event ends the log.

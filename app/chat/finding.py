@@ -4,7 +4,9 @@ All of them are asked side by side, and the first answer ends the rest.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from app.chat.cache import (
     CachedAnswer,
@@ -13,10 +15,11 @@ from app.chat.cache import (
     unpack_answer,
     unpack_passages,
 )
-from app.chat.flights import Flights
+from app.chat.flights import Flights, Leader
 from app.chat.plan import Draft
 from app.chat.policy import Policy
 from app.chat.ports import Cache, Retrieval, Retriever
+from app.chat.rewrite import DEGRADED, ask
 from app.chat.semantic import SemanticAnswers
 
 # A cache look-up takes 0.3 ms. Waiting this long for it before retrieval starts saves the encoder
@@ -25,6 +28,12 @@ CACHE_HEAD_START_SECONDS = 0.005
 # Retrieval waits for the same vector and longer. Where it is done first nevertheless (its passages
 # were cached, or its sources need no vector), an answer that may be there is worth this much.
 SEMANTIC_PATIENCE_SECONDS = 0.05
+# Who produces the same elsewhere is known within a millisecond. A slow Redis must not hold up an
+# answer for longer than this, and a look that is missed costs a second production. In parts: while
+# this process is too busy to hear the answer that has come, its timers do not come round either.
+CLAIM_PATIENCE_SECONDS, CLAIM_PARTS = 0.2, 4
+
+LookUps: TypeAlias = Sequence["asyncio.Task[Any]"]
 
 
 class Finder:
@@ -35,12 +44,16 @@ class Finder:
         *,
         retriever: Retriever,
         cache: Cache,
+        second_look: Cache,
         semantic: SemanticAnswers | None,
         flights: Flights,
         policy: Policy,
     ) -> None:
+        """`second_look` is the cache for who has just asked it and counts as one look-up with
+        that."""
         self._retriever = retriever
         self._cache = cache
+        self._second_look = second_look
         self._semantic = semantic
         self._flights = flights
         self._policy = policy
@@ -48,9 +61,9 @@ class Finder:
     async def find(self, draft: Draft, missed: Callable[[], None]) -> CachedAnswer | None:
         """The cached answer; None with the draft's leader where another run is at it, else with
         its passages. `missed` is called once it is not to be had at once."""
-        tasks: list[asyncio.Task[CachedAnswer | None] | asyncio.Task[Retrieval]] = []
+        draft.leader = None
         exact = asyncio.create_task(self._exact(draft))
-        tasks.append(exact)
+        tasks: list[asyncio.Task[Any]] = [exact]
         try:
             await asyncio.wait({exact}, timeout=CACHE_HEAD_START_SECONDS)
             if exact.done() and (answer := exact.result()):
@@ -61,17 +74,19 @@ class Finder:
                 draft.leader = self._flights.join(plan.scope, plan.keys()[0], plan.ids.run)
                 if draft.leader is not None:
                     return None
-            retrieval = asyncio.create_task(self._retrieve(draft))
+            claim = asyncio.create_task(self._claim(draft))
+            retrieval = asyncio.create_task(self._retrieve(draft, (exact, claim)))
             similar = asyncio.create_task(self._similar(draft))
-            tasks += (retrieval, similar)
-            if answer := await _first_found({exact, similar}, retrieval):
-                return draft.take(answer)
-            found = await retrieval
-            draft.passages, draft.degraded = found.passages, found.degraded
-            draft.stopwatch.add(found.timings_ms)
-            await asyncio.wait({similar}, timeout=SEMANTIC_PATIENCE_SECONDS)
-            answer = similar.result() if similar.done() else None
-            return draft.take(answer) if answer else None
+            tasks += (claim, retrieval, similar)
+            found = await _first_found({exact, claim, similar}, retrieval)
+            if found is None:
+                retrieved = await retrieval
+                draft.passages, draft.degraded = retrieved.passages, retrieved.degraded
+                draft.stopwatch.add(retrieved.timings_ms)
+                await asyncio.wait({similar}, timeout=SEMANTIC_PATIENCE_SECONDS)
+                await _outwait(claim)
+                found = _result(similar) or _result(claim)
+            return _accepted(draft, found)
         finally:
             for task in tasks:
                 task.cancel()
@@ -114,6 +129,18 @@ class Finder:
             draft.passages = unpack_passages(values[1]) or ()
         return answer
 
+    async def _claim(self, draft: Draft) -> CachedAnswer | Leader | None:
+        """Who produces this answer elsewhere; or the answer, where whoever did so has just come to
+        the end of it."""
+        plan = draft.plan
+        if not plan.use_cache:
+            return None
+        key = plan.keys()[0]
+        if leader := await self._flights.claim(plan.scope, key, plan.ids.run):
+            return leader
+        [value] = await self._second_look.get_many([key])
+        return unpack_answer(value) if value else None
+
     async def _similar(self, draft: Draft) -> CachedAnswer | None:
         """The answer to a question that asks the same in other words."""
         plan, semantic = draft.plan, self._semantic
@@ -125,23 +152,60 @@ class Finder:
                 return None
             return await semantic.find(plan, draft.vector)
 
-    async def _retrieve(self, draft: Draft) -> Retrieval:
+    async def _retrieve(self, draft: Draft, look_ups: LookUps) -> Retrieval:
         request = draft.plan.retrieval_request()
         if request is None or draft.passages:
             return Retrieval(draft.passages)
         draft.fresh_passages = True
+        unwritten = await self._rewrite(draft, look_ups)
         with draft.stopwatch.stage("retrieve"):
-            return await self._retriever.retrieve(draft.plan.scope, request)
+            found = await self._retriever.retrieve(
+                draft.plan.scope, replace(request, query=draft.asked())
+            )
+        return replace(found, degraded=(*unwritten, *found.degraded))
+
+    async def _rewrite(self, draft: Draft, look_ups: LookUps) -> Sequence[str]:
+        """Let a model make a follow-up a question of its own, where there is one; what failed of
+        it. Then the question is the one that rules make of it. A model's call is paid for, so it
+        waits until the look-ups have found nothing."""
+        plan = draft.plan
+        if plan.rewriting is None or plan.rewriting.prompt is None:
+            return ()
+        for look_up in look_ups:
+            await _outwait(look_up)
+        with draft.stopwatch.stage("rewrite"):
+            draft.rewritten = await ask(
+                plan.provider, plan.rewriting.prompt, self._policy.rewrite_seconds
+            )
+        return () if draft.rewritten.question else (DEGRADED,)
+
+
+async def _outwait(claim: "asyncio.Task[Any]") -> None:
+    for _ in range(CLAIM_PARTS):
+        await asyncio.wait({claim}, timeout=CLAIM_PATIENCE_SECONDS / CLAIM_PARTS)
+        if claim.done():
+            return
+
+
+def _result(task: "asyncio.Task[Any]") -> Any:
+    return task.result() if task.done() else None
+
+
+def _accepted(draft: Draft, found: CachedAnswer | Leader | None) -> CachedAnswer | None:
+    if found is None or isinstance(found, CachedAnswer):
+        return draft.take(found) if found else None
+    draft.leader = found
+    return None
 
 
 async def _first_found(
-    look_ups: set["asyncio.Task[CachedAnswer | None]"], retrieval: "asyncio.Task[Retrieval]"
-) -> CachedAnswer | None:
+    look_ups: "set[asyncio.Task[Any]]", retrieval: "asyncio.Task[Retrieval]"
+) -> CachedAnswer | Leader | None:
     """What one of the look-ups has found before the retrieval was done."""
     while look_ups and not retrieval.done():
         await asyncio.wait({*look_ups, retrieval}, return_when=asyncio.FIRST_COMPLETED)
         done = {each for each in look_ups if each.done()}
         if found := next((each.result() for each in done if each.result()), None):
-            return found
+            return found  # type: ignore[no-any-return]
         look_ups = look_ups - done
     return None

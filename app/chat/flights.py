@@ -1,25 +1,114 @@
 """One production for all who ask the same at once: the others follow the run that is at it.
 
 A follower is a run of its own, with its own turn; what it says it takes from the leader's log. The
-leader's log counts followers as readers, so it goes on when whoever asked it first has left.
+leader's log counts followers as readers, so it goes on when whoever asked it first has left. Of the
+runs of one process the first follows a leader elsewhere, and the rest follow that one.
 """
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
+from app.chat.events import Event, Failed
 from app.chat.model import Scope
+from app.chat.replay import failed
 from app.chat.runs import Run, Runs
+from app.errors import AppError, Interrupted, named
+
+# How often a leader elsewhere that says nothing is looked for: one that died is to be replaced
+# within a second.
+LOOK_SECONDS = 0.05
+
+Decode = Callable[[bytes], Event]
+Follow = Callable[[Scope, UUID, int], AsyncIterator[bytes]]
+
+
+class Leading(Protocol):
+    """Who produces what, over all processes. May be lost at any moment: then everybody leads."""
+
+    async def lead(self, key: str, run_id: UUID) -> UUID | None:
+        """Let this run produce what has the key, until `let_go` or the process's death; the run
+        that does so already, or None."""
+        ...
+
+    async def leader(self, key: str) -> UUID | None:
+        """The run that does so; None where none does, or nobody can say."""
+        ...
+
+    def let_go(self, key: str, run_id: UUID) -> None:
+        """The run leads no longer. Does nothing where it did not."""
+        ...
+
+
+class RemoteLeader:
+    """A run of another process, as its followers here read it. Of its passages they learn what a
+    reader is told, without the texts."""
+
+    def __init__(self, key: str, run_id: UUID, frames: AsyncIterator[bytes], leading: Leading,
+                 decode: Decode) -> None:  # fmt: skip
+        self.error: AppError | None = None
+        self._key = key
+        self._run_id = run_id
+        self._said = frames
+        self._leading = leading
+        self._decode = decode
+
+    async def follow(self) -> AsyncGenerator[tuple[int, Event], None]:
+        """As `Run.follow`, once. Where the leader dies, or cannot be followed, it is as if it had
+        been stopped."""
+        number = 0
+        async with aclosing(self._frames()) as frames:
+            async for frame in frames:
+                number += 1
+                event = self._decode(frame) if frame else failed(Interrupted())
+                if isinstance(event, Failed):
+                    self.error = named(event.code)
+                yield number, event
+
+    async def _frames(self) -> AsyncGenerator[bytes, None]:
+        """Its frames; an empty one where it is gone."""
+        coming: asyncio.Task[bytes | None] | None = None
+        try:
+            while True:
+                coming = coming or asyncio.create_task(_next(self._said))
+                await asyncio.wait({coming}, timeout=LOOK_SECONDS)
+                if coming.done():
+                    frame, coming = coming.result(), None
+                    if frame is None:
+                        return
+                    yield frame
+                elif await self._leading.leader(self._key) != self._run_id and not coming.done():
+                    yield b""
+                    return
+        except AppError:
+            yield b""
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+            if isinstance(self._said, AsyncGenerator):
+                await self._said.aclose()
+
+
+Leader: TypeAlias = Run | RemoteLeader
 
 
 class Flights:
-    """Which run of this process produces the answer of which cache key."""
+    """Which run produces the answer of which cache key. `follow` gives the frames of a run
+    elsewhere, `decode` makes an event of one."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, leading: Leading, follow: Follow, decode: Decode) -> None:
         self._runs = runs
+        self._leading = leading
+        self._follow = follow
+        self._decode = decode
         self._leaders: dict[str, UUID] = {}
 
     def join(self, scope: Scope, key: str, run_id: UUID) -> Run | None:
-        """The run that is producing this answer; None where this one is to do it, and to `land`
-        at its end."""
+        """The run of this process that is producing this answer; None where this one is to do it
+        unless `claim` finds another, and to `land` at its end."""
         leader = self._leaders.get(key)
         if leader is not None and leader != run_id:
             run = self._runs.find(scope, leader)
@@ -28,7 +117,37 @@ class Flights:
         self._leaders[key] = run_id
         return None
 
+    async def claim(self, scope: Scope, key: str, run_id: UUID) -> Leader | None:
+        """The run elsewhere that is producing this answer; None where this one is to do it."""
+        other = await self._leading.lead(key, run_id)
+        if other is None or other == run_id:
+            return None
+        if self._runs.find(scope, other) is not None:
+            return None  # one of ours, which is just letting go
+        return RemoteLeader(key, other, self._follow(scope, other, 0), self._leading, self._decode)
+
     def land(self, key: str, run_id: UUID) -> None:
         """The run has come to its end, whichever; its answer is in the cache if it is fit to be."""
         if self._leaders.get(key) == run_id:
             del self._leaders[key]
+            self._leading.let_go(key, run_id)
+
+
+class Alone:
+    """`Leading` where there is no other process."""
+
+    async def lead(self, key: str, run_id: UUID) -> UUID | None:
+        return None
+
+    async def leader(self, key: str) -> UUID | None:
+        return None
+
+    def let_go(self, key: str, run_id: UUID) -> None:
+        return None
+
+    async def aclose(self) -> None:
+        return None
+
+
+async def _next(frames: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(frames, None)

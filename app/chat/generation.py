@@ -42,7 +42,7 @@ def _prompt(draft: Draft, nonce: str) -> Prompt:
         )
     return Prompt(
         messages=messages,
-        question=question,
+        question=draft.asked(),
         passages=draft.passages,
         language=plan.language,
         complexity=plan.complexity,

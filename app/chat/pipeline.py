@@ -14,6 +14,7 @@ from app.chat.complexity import analyze_query_complexity, cap, should_skip_rag
 from app.chat.context import depends_on_conversation
 from app.chat.events import Done, Event, Failed, Sources, Token
 from app.chat.finding import Finder
+from app.chat.flights import Leader, RemoteLeader
 from app.chat.generation import generate
 from app.chat.language import recognise
 from app.chat.model import Agent, ChatMessage, Ids, QueryComplexity, Question, Scope
@@ -22,8 +23,9 @@ from app.chat.plan import Draft, Plan
 from app.chat.policy import Policy
 from app.chat.ports import Begun, Conversations, IdempotencyKey, Provider, Providers, Turn
 from app.chat.prompt import trim_history
-from app.chat.runs import Run
+from app.chat.rewrite import plan_rewriting
 from app.chat.timing import Stopwatch
+from app.chat.warming import Warmed
 from app.errors import AppError, Interrupted, Unavailable
 
 
@@ -35,14 +37,17 @@ class Pipeline:
         *,
         conversations: Conversations,
         finder: Finder,
+        unshared: Finder,
         providers: Providers,
         policy: Policy,
         clock: Callable[[], float],
         new_id: Callable[[], UUID],
         nonce: Callable[[], str],
     ) -> None:
+        """`unshared` is a finder on the same caches whose flights nobody joins."""
         self._conversations = conversations
         self._finder = finder
+        self._unshared = unshared
         self._providers = providers
         self._policy = policy
         self._clock = clock
@@ -59,6 +64,13 @@ class Pipeline:
             provider = self._providers.for_agent(loaded.agent)
             complexity, top_k, max_tokens = self._limits(question.message, loaded.agent)
             language = question.language or await recognise(question.message)
+            history = self._history(provider, loaded.history)
+            follow_up = depends_on_conversation(question.message, language)
+            rewriting = None
+            if follow_up and top_k and self._policy.rewrite:
+                rewriting = plan_rewriting(
+                    question.message, loaded.history, history, language, complexity, self._nonce()
+                )
             plan = Plan(
                 installation=self._policy.installation,
                 scope=scope,
@@ -67,7 +79,7 @@ class Pipeline:
                 loaded=loaded,
                 provider=provider,
                 address=self._policy.addresses.get(provider.name),
-                history=self._history(provider, loaded.history),
+                history=history,
                 language=language,
                 complexity=complexity,
                 top_k=top_k,
@@ -75,7 +87,8 @@ class Pipeline:
                 switches=self._policy.sources,
                 use_cache=self._policy.answer_cache and question.cache == "use",
                 fill_cache=self._policy.answer_cache and question.cache != "off",
-                follow_up=depends_on_conversation(question.message, language),
+                follow_up=follow_up,
+                rewriting=rewriting,
             )
         return Draft(plan, stopwatch)
 
@@ -101,7 +114,27 @@ class Pipeline:
                 async for token in tokens:
                     yield token
 
-    async def _follow(self, draft: Draft, leader: Run) -> AsyncGenerator[Event, None]:
+    async def warm(self, draft: Draft) -> Warmed:
+        """Have the answer cached as if it had been asked for, and store nothing of it. It is no run
+        that others could follow: one that asks the same meanwhile produces its own. Raises what
+        stops it."""
+        if not draft.plan.use_cache:
+            return Warmed.NOT_CACHEABLE
+        try:
+            if await self._unshared.find(draft, lambda: None) is not None:
+                return Warmed.CACHED
+            if draft.degraded:  # it would be paid for and not kept
+                return Warmed.NOT_CACHEABLE
+            async with aclosing(generate(draft, self._nonce())) as tokens:
+                async for _ in tokens:
+                    pass
+            draft.cite()
+            await self._unshared.remember(draft)
+            return Warmed.PRODUCED if draft.cacheable() else Warmed.NOT_CACHEABLE
+        finally:
+            self._unshared.land(draft)
+
+    async def _follow(self, draft: Draft, leader: Leader) -> AsyncGenerator[Event, None]:
         """Yield what a run says that produces the same answer, and take it over. Where it is
         stopped before its first token, say no more: another is to produce it, from the same
         sources."""
@@ -123,6 +156,8 @@ class Pipeline:
                         raise leader.error or AppError()
                     if draft.pieces:
                         raise Unavailable("This answer was shared with one that was stopped.")
+                    if isinstance(leader, RemoteLeader):
+                        draft.passages = ()  # without their texts nobody can answer from them
 
     async def begin(self, draft: Draft, key: IdempotencyKey | None = None) -> Begun:
         """Store the question before its answer is there, so that it is known whatever happens."""

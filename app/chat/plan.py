@@ -15,6 +15,7 @@ from app.chat.cache import (
 )
 from app.chat.citations import CitationDecoder
 from app.chat.events import Done, Start
+from app.chat.flights import Leader
 from app.chat.model import (
     Agent,
     ChatMessage,
@@ -31,7 +32,7 @@ from app.chat.model import (
 from app.chat.normalise import normalise_message
 from app.chat.ports import Loaded, Provider, RetrievalRequest, Turn
 from app.chat.prompt import estimate_tokens
-from app.chat.runs import Run
+from app.chat.rewrite import Rewriting, Rewritten
 from app.chat.timing import Stopwatch
 
 # The source that needs no portfolio of the agent's.
@@ -42,7 +43,8 @@ PERSONA = "persona"
 class Plan:
     """A question with everything that was decided about it; immutable from here on.
 
-    `follow_up` says that the message means nothing without the conversation before it."""
+    `follow_up` says that the message means nothing without the conversation before it, and
+    `rewriting` how retrieval is asked for it; None where that is asked for the message itself."""
 
     installation: str
     scope: Scope
@@ -60,6 +62,7 @@ class Plan:
     use_cache: bool
     fill_cache: bool
     follow_up: bool = False
+    rewriting: Rewriting | None = None
 
     @property
     def agent(self) -> Agent:
@@ -81,7 +84,7 @@ class Plan:
         if portfolio is None or self.top_k == 0:
             return None
         return RetrievalRequest(
-            query=self.question.message,
+            query=self.rewriting.joined if self.rewriting else self.question.message,
             portfolio_id=portfolio.id,
             top_k=self.top_k,
             language=self.language,
@@ -135,6 +138,18 @@ class Plan:
             "top_k": self.top_k,
             "filters": dict(self.question.filters),
             "message": normalise_message(self.question.message),
+            "rewriting": self._rewriting_parts(),
+        }
+
+    def _rewriting_parts(self) -> Mapping[str, Any] | None:
+        """What makes the same follow-up another question to retrieval: what was said before, and
+        which model completes it."""
+        if self.rewriting is None:
+            return None
+        model = (self.provider.name, self.provider.model, self.address)
+        return {
+            "said": history_digest(self.loaded.history),
+            "model": model if self.rewriting.prompt else None,
         }
 
     def tags(self) -> list[str]:
@@ -169,9 +184,10 @@ class Draft:
     cached: bool = False
     begun: bool = False
     beginning: "asyncio.Task[None] | None" = None
-    leader: Run | None = None
+    leader: Leader | None = None
     sourced: bool = False
     vector: Vector | None = None
+    rewritten: Rewritten | None = None
 
     @property
     def text(self) -> str:
@@ -182,8 +198,14 @@ class Draft:
         self.cached = True
         self.passages, self.citations = answer.passages, answer.citations
         self.usage, self.finish_reason = answer.usage, answer.finish_reason
-        self.degraded = ()
+        self.degraded, self.rewritten = (), None
         return answer
+
+    def asked(self) -> str:
+        """The message, or where it is a follow-up the question that stands for it."""
+        rewriting = self.plan.rewriting
+        standalone = self.rewritten.question if self.rewritten else None
+        return standalone or (rewriting.joined if rewriting else self.plan.question.message)
 
     def cacheable(self) -> bool:
         """Only complete, undegraded answers that say something are worth repeating."""
@@ -191,16 +213,23 @@ class Draft:
         return complete and not self.cached and not self.degraded and self.leader is None
 
     def counted_usage(self) -> Usage:
-        """The provider's own count, or an estimate for what it did not count."""
-        if self.usage is not None:
-            return self.usage
+        """The provider's own count, or an estimate for what it did not count; the question's
+        rewriting is part of it."""
+        answered = self.usage or self._estimated_usage()
+        return answered + self.rewritten.usage if self.rewritten else answered
+
+    def _estimated_usage(self) -> Usage:
         prompt = self.plan.question.message + "".join(each.text for each in self.passages)
         return Usage(estimate_tokens(prompt), estimate_tokens(self.text), estimated=True)
 
-    def turn(self, status: str, error_code: str | None = None) -> Turn:
-        plan = self.plan
+    def cite(self) -> None:
+        """Take over what was cited of the passages so far."""
         if self.decoder is not None and not self.citations:
             self.citations = self.decoder.citations(self.passages)
+
+    def turn(self, status: str, error_code: str | None = None) -> Turn:
+        plan = self.plan
+        self.cite()
         return Turn(
             run_id=plan.ids.run,
             conversation_id=plan.ids.conversation,

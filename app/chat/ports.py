@@ -171,11 +171,16 @@ class Cache(Protocol):
     `drop` can free it early and count what it freed.
     """
 
-    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]: ...
+    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """The entries, in the order of the keys, which are alternatives: what stands behind one
+        that was found may be None."""
+        ...
 
     async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None: ...
 
-    async def drop(self, tag: str) -> int: ...
+    async def drop(self, tag: str) -> int:
+        """How many entries the tag had. They may be freed later than this returns."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,10 @@ class Documents(Protocol):
         """Store the texts durably, all or none, in order. NotFound for the portfolio."""
         ...
 
+    async def count_waiting(self, scope: Scope) -> int:
+        """Uploads of the tenant that are not yet indexed, those being worked on included."""
+        ...
+
     async def claim(self, limit: int, upload_ids: Sequence[int] | None = None) -> Sequence[Upload]:
         """Take waiting uploads of any tenant (or just these) for this process; an upload whose
         claimer died is offered again after five minutes. Two callers never get the same one."""

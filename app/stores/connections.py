@@ -42,6 +42,17 @@ class Connections:
         else:
             await self._pool.release(connection)
 
+    def statistics(self) -> dict[str, int]:
+        """How many there may be, are, are lent, and are waited for."""
+        opened = self._pool.get_size()
+        idle = self._pool.get_idle_size() + len(self._at_hand)
+        return {
+            "size": self._pool.get_max_size(),
+            "open": opened,
+            "in_use": opened - idle,
+            "waiting": self._waiting,
+        }
+
     async def close(self) -> None:
         """Close all of them; those that are lent are cut off after the timeout."""
         self._closing = True

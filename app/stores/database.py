@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import orjson
 from pgvector.asyncpg import register_vector
-from sqlalchemy import text
+from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -148,6 +148,18 @@ class Database:
             finally:
                 await self._connections.give_back(connection, whole=whole)
         return rows
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Connections by pool: those of `questions` and those of `administration`."""
+        pool = cast(QueuePool, self._engine.pool)
+        return {
+            "questions": self._connections.statistics(),
+            "administration": {
+                "size": pool.size(),
+                "open": pool.checkedin() + pool.checkedout(),
+                "in_use": pool.checkedout(),
+            },
+        }
 
     async def ping(self) -> None:
         """Return when the database answers, else raise DatabaseUnavailable."""

@@ -68,6 +68,11 @@ class PgDocuments:
                 accepted[place] = await accept_document(connection, scope, portfolio_id, document)
         return [accepted[place] for place in range(len(documents))]
 
+    async def count_waiting(self, scope: Scope) -> int:
+        """Uploads of the tenant that are not yet indexed."""
+        async with self._database.transaction(scope) as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM document_uploads"))
+
     async def claim(self, limit: int, upload_ids: Sequence[int] | None = None) -> Sequence[Upload]:
         """Take waiting uploads of any tenant, oldest first; no two callers get the same one."""
         rows = await self._database.fetch(

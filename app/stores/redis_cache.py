@@ -1,28 +1,30 @@
 """The cache port on Redis: faster when it is there, never in the way when it is not.
 
 A breaker opens the first time Redis does not answer, so that only those in flight wait for one
-that hangs; a background probe closes it again. Entries are `SET key value EX ttl`; each tag has a
-sorted set of its keys by expiry, so that an invalidation finds and frees them.
+that hangs; a background probe closes it again. Entries are `SET key value EX ttl`, and each of
+their tags knows them (`app.stores.tag_index`), so that an invalidation finds and frees them.
 """
 
 import asyncio
-import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
+
+from app.stores.cache_counts import CacheCounts
+from app.stores.patience import Patience
+from app.stores.tag_index import free_some, put_under, set_aside
 
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
-UNLINK_BATCH = 500  # keys a command: keeps Redis responsive for others
 # Each command in flight has a connection. The client refuses more than 100 of them with an error,
 # and opening hundreds at once takes longer than the timeout; 32 answer 1,000 look-ups in 0.1 s.
 MAX_IN_FLIGHT = 32
@@ -31,19 +33,31 @@ SPREAD = 0.1
 
 
 class RedisCache:
-    """`app.chat.ports.Cache` on a Redis or Valkey server. Close with `aclose()`."""
+    """`app.chat.ports.Cache` on a Redis or Valkey server. Close with `aclose()`.
+
+    `counts` are those of all that is built on it; this class counts what Redis did not answer.
+    """
 
     def __init__(self, url: str, *, timeout_seconds: float, retry_after_seconds: float) -> None:
+        self.counts = CacheCounts()
         self._timeout = timeout_seconds
         self._retry_after = retry_after_seconds
         self._probe: asyncio.Task[None] | None = None
+        self._freeing: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._redis = Redis.from_url(
             url,
             socket_connect_timeout=timeout_seconds,
-            socket_timeout=timeout_seconds,
+            # The deadline is `_guard`'s. The client would send within `asyncio.wait_for`, which on
+            # Python 3.11 loses a cancellation that meets the end of what it waits for.
+            socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
+
+    @property
+    def state(self) -> str:
+        """ "ok", or "away" while the breaker is open."""
+        return "ok" if self._probe is None else "away"
 
     async def ping(self) -> bool:
         """Whether the server answers now."""
@@ -54,8 +68,11 @@ class RedisCache:
         return await self._guard(ping, False)
 
     async def aclose(self) -> None:
-        if self._probe is not None:
-            self._probe.cancel()
+        """What was dropped and is not yet freed ends with its time to live."""
+        tasks = [*self._freeing, *([self._probe] if self._probe is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._redis.aclose()
 
     async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
@@ -77,19 +94,15 @@ class RedisCache:
         await self._guard(write, None)
 
     async def drop(self, tag: str) -> int:
-        """Free the tag's entries; how many there were. 0 while Redis is away: the epochs in the
-        keys have already made them unreachable."""
-        index = f"cache:index:{tag}"
-
-        async def unlink() -> int | None:
-            members = await self._redis.zpopmin(index, UNLINK_BATCH)
-            keys = [member[0] for member in members]
-            return int(await self._redis.unlink(*keys)) if keys else None  # type: ignore[arg-type]
-
-        freed = 0
-        while (count := await self._guard(unlink, None)) is not None:
-            freed += count
-        return freed
+        """How many entries the tag has, in one round trip; they are freed in the background. 0
+        while Redis is away: the epochs in the keys have already made them unreachable."""
+        nothing: tuple[int, Sequence[bytes]] = 0, ()
+        living, aside = await self.attempt(lambda redis: set_aside(redis, tag), nothing)
+        if living:
+            task = asyncio.create_task(self._free(aside), name="freeing of dropped entries")
+            self._freeing.add(task)
+            task.add_done_callback(self._freeing.discard)
+        return living
 
     async def attempt(
         self, call: Callable[[Redis], Awaitable[Result]], otherwise: Result
@@ -97,20 +110,29 @@ class RedisCache:
         """What `call` makes of the server, or `otherwise` where that is away or refuses."""
         return await self._guard(lambda: call(self._redis), otherwise)
 
+    async def _free(self, aside: Sequence[bytes]) -> None:
+        for name in aside:
+            while await self.attempt(partial(free_some, aside=name), False):
+                pass
+
     async def _guard(self, call: Callable[[], Awaitable[Result]], otherwise: Result) -> Result:
         if self._probe is not None:
+            self.counts.skipped += 1
             return otherwise
         try:
-            async with asyncio.timeout(self._timeout), self._places:
+            async with Patience(self._timeout), self._places:
                 # Who waited for a place may find that the others have met a Redis that hangs.
-                return await call() if self._probe is None else otherwise
+                if self._probe is None:
+                    return await call()
+            self.counts.skipped += 1
         except ResponseError as error:
             # It is there, but refuses: out of memory, read-only, a key of another kind.
             log.warning("redis refused a command", cause=type(error).__name__)
-            return otherwise
+            self.counts.refused += 1
         except (RedisError, OSError, TimeoutError) as error:
+            self.counts.failed += 1
             self._open(error)
-            return otherwise
+        return otherwise
 
     def _open(self, error: Exception) -> None:
         if self._probe is None:
@@ -136,19 +158,13 @@ def spread(key: str, ttl_seconds: int) -> int:
     return max(1, ttl_seconds - int(ttl_seconds * SPREAD * share))
 
 
-def put_under(pipe: Pipeline, key: str, ttl_seconds: int, tags: Sequence[str]) -> None:
-    """Queue what lets `drop` find the key by each of its tags while it lives."""
-    now = time.time()
-    for tag in tags:
-        index = f"cache:index:{tag}"
-        pipe.zremrangebyscore(index, "-inf", now)
-        pipe.zadd(index, {key: now + ttl_seconds})
-        pipe.expire(index, ttl_seconds, gt=True)
-        pipe.expire(index, ttl_seconds, nx=True)
-
-
 class NoCache:
     """The cache port where no Redis is configured: every look-up is a miss."""
+
+    state = "none"
+
+    def __init__(self) -> None:
+        self.counts = CacheCounts()
 
     async def ping(self) -> bool:
         return True

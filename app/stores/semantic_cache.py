@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 
 from app.chat.model import Vector
 from app.chat.ports import SimilarQuestion
-from app.stores.redis_cache import RedisCache, put_under
+from app.stores.redis_cache import RedisCache
+from app.stores.tag_index import put_under
 
 log = structlog.get_logger(__name__)
 
@@ -73,11 +74,13 @@ class RedisSemanticCache:
 
     def __init__(self, cache: RedisCache) -> None:
         self._cache = cache
+        self._counts = cache.counts.layers["semantic"]
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def nearest(
         self, scope: str, vector: Vector, at_least: float
     ) -> Sequence[SimilarQuestion]:
+        self._counts.lookups += 1
         known = self._known.get(scope) or _Known()
         await self._catch_up(scope, known)
         if known.questions:
@@ -95,6 +98,7 @@ class RedisSemanticCache:
         ttl_seconds: int,
         tags: Sequence[str],
     ) -> None:
+        self._counts.puts += 1
         entry = {"e": _pack(vector, question, answer_key)}
 
         async def write(redis: Redis) -> None:

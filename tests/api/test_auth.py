@@ -121,6 +121,7 @@ ADMINISTRATION: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/api/portfolios/1/documents", {"json": {"documents": []}}),
     ("DELETE", "/api/documents/1", {}),
     ("DELETE", "/api/admin/cache", {}),
+    ("GET", "/api/admin/stats", {}),
 ]
 
 

@@ -265,6 +265,34 @@ async def test_cache_invalidation(world: World, client: httpx2.AsyncClient) -> N
     assert world.cache.dropped == ["tenant:1", "agent:1:1", "agent:1:1", "portfolio:1:3"]
 
 
+async def test_statistics(world: World, client: httpx2.AsyncClient) -> None:
+    path = "/api/admin/stats"
+    layer = {"lookups": 8, "local_hits": 1, "shared_hits": 2, "puts": 3}
+    layer |= {"misses": 5, "hit_rate": 0.375}
+    vectors = dict.fromkeys(("local_hits", "shared_hits", "joined", "encoded"), 4)
+    told = (await client.get(path)).json()
+    resident = told["memory"].pop("resident_bytes")
+    assert resident is None or resident > 1e6
+    assert told == {
+        "caches": {
+            "answers": layer,
+            "passages": layer,
+            "semantic": {**dict.fromkeys(layer, 0), "hit_rate": None},
+            "vectors": {**vectors, "hit_rate": 0.75},
+            "local": {"entries": 5, "bytes": 6, "limit_bytes": 7},
+            "redis": {"state": "away", "refused": 1, "failed": 2, "skipped": 3},
+        },
+        "runs": {"active": 0},
+        "queue": {"documents": 0},
+        "pools": {"questions": {"size": 10, "open": 2, "in_use": 1, "waiting": 0}},
+        "encoders": {"main": True, "next": False},
+        "memory": {},
+    }
+    world.documents.away = True
+    away = await client.get(path)
+    assert (away.status_code, away.json()["queue"]) == (200, {"documents": None})
+
+
 async def test_health(world: World, client: httpx2.AsyncClient) -> None:
     elsewhere = {"Host": "pod.internal"}
     assert (await client.get("/healthz", headers=elsewhere)).json() == {"status": "ok"}

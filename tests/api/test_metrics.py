@@ -5,7 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.metrics import ApiMetrics
-from tests.support.api_fakes import FakeEncoders, World, client_of
+from tests.support.api_fakes import FakeCache, FakeEncoders, World, client_of
 
 Samples = dict[tuple[str, ...], float]
 
@@ -69,6 +69,18 @@ async def test_query_vectors_encoders_and_the_process(client: httpx2.AsyncClient
     assert found["process_resident_memory_bytes"][()] > 1e6
 
 
+async def test_caches_and_redis(client: httpx2.AsyncClient) -> None:
+    found = await scrape(client)
+    lookups = found["citestream_cache_lookups_total"]
+    assert lookups == {("answers",): 8, ("passages",): 8, ("semantic",): 0}
+    hits = found["citestream_cache_hits_total"]
+    assert (hits["answers", "local"], hits["answers", "shared"]) == (1, 2)
+    assert found["citestream_cache_puts_total"]["passages",] == 3
+    reasons = found["citestream_redis_unanswered_total"]
+    assert reasons == {("refused",): 1, ("failed",): 2, ("skipped",): 3}
+    assert found["citestream_redis_available"] == {(): 0}
+
+
 async def test_it_needs_no_credential(world: World) -> None:
     world.anonymous_owner = False
     async with client_of(world) as client:
@@ -78,5 +90,5 @@ async def test_it_needs_no_credential(world: World) -> None:
 def test_each_application_counts_for_itself() -> None:
     one, other = ApiMetrics(), ApiMetrics()
     one.count("GET", "/healthz", 200)
-    assert b'route="/healthz"' in one.render(FakeEncoders())
-    assert b'route="/healthz"' not in other.render(FakeEncoders())
+    assert b'route="/healthz"' in one.render(FakeEncoders(), FakeCache())
+    assert b'route="/healthz"' not in other.render(FakeEncoders(), FakeCache())

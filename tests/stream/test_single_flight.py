@@ -30,6 +30,15 @@ async def modelled(connections: dict[str, Any], vendor: VendorServer) -> AsyncIt
         yield service
 
 
+@pytest.fixture(scope="module")
+async def replica(connections: dict[str, Any], vendor: VendorServer) -> AsyncIterator[Live]:
+    """Another process's worth of the service, on the same database and Redis."""
+    async with live_service(
+        **connections, openai_api_key="test", openai_base_url=vendor.openai_url
+    ) as service:
+        yield service
+
+
 async def make_agent(live: Live) -> int:
     portfolio = await live.portfolio(unique("docs"), Atlas=TEXT)
     return await live.agent(unique("agent"), portfolio, provider="openai")
@@ -40,11 +49,13 @@ async def arrival(vendor: VendorServer, before: int) -> None:
         await vendor.arrived.wait_for(lambda: len(vendor.requests) > before)
 
 
-async def begun(live: Live, agent: int, stack: AsyncExitStack) -> AsyncGenerator[Any, None]:
+async def begun(
+    live: Live, agent: int, stack: AsyncExitStack, **options: Any
+) -> AsyncGenerator[Any, None]:
     """The events of a new stream behind its first token, so that it has joined who produces it."""
     path = f"/api/agents/{agent}/chat/stream"
     response = await stack.enter_async_context(
-        live.http.stream("POST", path, json={"message": QUESTION})
+        live.http.stream("POST", path, json={"message": QUESTION, **options})
     )
     told = events(response)
     async for event in told:
@@ -155,3 +166,43 @@ async def test_who_wants_a_fresh_answer_gets_one(
     gate.set()
     await asyncio.gather(first, second)
     assert len(vendor.requests) == before + 2
+
+
+async def test_over_processes_it_is_one_call_too(
+    modelled: Live, replica: Live, vendor: VendorServer
+) -> None:
+    agent = await make_agent(modelled)
+    gate = asyncio.Event()
+    vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
+    async with AsyncExitStack() as stack:
+        asking = [await begun(live, agent, stack) for live in (modelled, replica, replica)]
+        whole = [asyncio.create_task(live.ask(agent, QUESTION)) for live in (modelled, replica)]
+        await running(replica, 3)
+        gate.set()
+        told = [[event async for event in each] for each in asking]
+        answers = await asyncio.gather(*whole)
+    assert len(vendor.requests) == before + 1
+    for each in told:
+        assert each[-1]["type"] == "done"
+        assert each[-1]["citations"] == answers[0]["citations"] == answers[1]["citations"] != []
+    assert {each["answer"] for each in answers} == {ANSWER}
+    path = f"/api/conversations/{answers[1]['conversation_id']}"
+    stored = (await modelled.json("GET", path))["messages"]
+    assert [message["content"] for message in stored] == [QUESTION, ANSWER]
+
+
+async def test_the_first_one_of_another_process_leaving_hurts_nobody(
+    modelled: Live, replica: Live, vendor: VendorServer
+) -> None:
+    agent = await make_agent(modelled)
+    gate = asyncio.Event()
+    vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as leaving:
+            first = await begun(modelled, agent, leaving, grace_seconds=1)
+            second = await begun(replica, agent, stack)
+            await first.aclose()
+        gate.set()
+        told = [event async for event in second]
+    assert told[-1]["type"] == "done"
+    assert len(vendor.requests) == before + 1

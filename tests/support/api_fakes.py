@@ -26,7 +26,14 @@ from app.chat.events import Done, Event, Failed, Sources, Start, Token
 from app.chat.model import Agent, Citation, Passage, QueryComplexity, Question, Scope, Usage
 from app.chat.ports import IdempotencyKey, Provider, Retrieval, RetrievalRequest
 from app.chat.runs import Run, Runs
-from app.errors import AppError, Conflict, Interrupted, InvalidInput, NotFound
+from app.errors import (
+    AppError,
+    Conflict,
+    DatabaseUnavailable,
+    Interrupted,
+    InvalidInput,
+    NotFound,
+)
 from app.ingest.check import check_document
 from app.ingest.ingestor import Ingestor
 from app.ingest.ports import Accepted, DocumentRecord, Documents, NewDocument
@@ -193,6 +200,7 @@ class FakePortfolios(Records):
 class FakeDocuments:
     def __init__(self) -> None:
         self.records: dict[int, DocumentRecord] = {}
+        self.away = False
 
     async def list(
         self, scope: Scope, portfolio_id: int, limit: int, after: str | None
@@ -204,6 +212,11 @@ class FakeDocuments:
         if document_id not in self.records:
             raise NotFound
         return self.records[document_id]
+
+    async def count_waiting(self, scope: Scope) -> int:
+        if self.away:
+            raise DatabaseUnavailable
+        return sum(record.status == "pending" for record in self.records.values())
 
     async def delete(self, scope: Scope, document_id: int) -> None:
         await self.get(scope, document_id)
@@ -314,6 +327,20 @@ class FakeCache:
         self.dropped.append(tag)
         return 2
 
+    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
+        layer = {"lookups": 8, "local_hits": 1, "shared_hits": 2, "puts": 3}
+        return {
+            **dict.fromkeys(("answers", "passages"), layer),
+            "semantic": dict.fromkeys(layer, 0),
+            "local": {"entries": 5, "bytes": 6, "limit_bytes": 7},
+            "redis": {"state": "away", "refused": 1, "failed": 2, "skipped": 3},
+        }
+
+
+class FakeDatabase:
+    def statistics(self) -> Mapping[str, Mapping[str, int]]:
+        return {"questions": {"size": 10, "open": 2, "in_use": 1, "waiting": 0}}
+
 
 class FakeCredentials:
     """Keys are roles: "owner", "admin" and "member" of tenant 1, "stranger" of tenant 2."""
@@ -387,6 +414,7 @@ class World:
             retriever=self.retriever,
             invalidation=self.invalidation,
             cache=self.cache,
+            database=FakeDatabase(),
             credentials=FakeCredentials(),
             providers=FakeProviders(),
             encoders=FakeEncoders(),

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from uuid import UUID
 
-from app.api.sse import frame
+from app.api.sse import decode, frame
+from app.chat.cached import Cached
 from app.chat.engine import Engine
 from app.chat.finding import Finder
-from app.chat.flights import Flights
+from app.chat.flights import Alone, Flights
 from app.chat.model import Agent, ChatMessage, Ids, Passage, Portfolio, Question, Scope, Usage
 from app.chat.pipeline import Pipeline
 from app.chat.policy import Policy
@@ -168,20 +169,26 @@ class Core:
         runs = Runs()
         pipeline = Pipeline(
             conversations=self.conversations,
-            finder=Finder(
-                retriever=self.retriever,
-                cache=self.cache,
-                semantic=self.semantic,
-                flights=Flights(runs),
-                policy=self.policy,
-            ),
+            finder=self._finder(runs),
+            unshared=self._finder(Runs()),
             providers=self.provider,
             policy=self.policy,
             clock=ticking(),
             new_id=numbered(),
             nonce=lambda: "nonce",
         )
-        return Engine(pipeline, runs, default_scope, frame, NoStreams())
+        cached = Cached(self.cache, default_scope, "")
+        return Engine(pipeline, runs, default_scope, frame, NoStreams(), cached)
+
+    def _finder(self, runs: Runs) -> Finder:
+        return Finder(
+            retriever=self.retriever,
+            cache=self.cache,
+            second_look=self.cache,
+            semantic=self.semantic,
+            flights=Flights(runs, Alone(), NoStreams().follow, decode),
+            policy=self.policy,
+        )
 
 
 async def default_scope() -> Scope:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.embedded import Servers
-from app.embedded.home import open_home
 from app.embedded.valkey import Valkey
 from app.stores.redis_cache import MAX_IN_FLIGHT, RedisCache, spread
+from app.stores.tag_index import FREED_AT_ONCE
 from tests.support.live import unique
 
 TIMEOUT = 0.2
@@ -29,23 +30,19 @@ async def cache(servers: Servers) -> AsyncIterator[RedisCache]:
     await opened.aclose()
 
 
-@pytest.fixture
-async def own_valkey(server_folder: Path) -> AsyncIterator[Valkey]:
-    """A server that this test may stop and kill."""
-    folder = server_folder / unique("valkey")
-    folder.mkdir(mode=0o711)
-    valkey = Valkey(open_home(folder), folder)
-    await valkey.start()
-    yield valkey
-    valkey.stop()
-
-
 async def until_hit(cache: RedisCache, key: str, value: bytes) -> None:
     """Wait until the entry is found again, storing it anew where the server has lost it."""
     async with asyncio.timeout(2):
         while await cache.get_many([key]) != [value]:
             await cache.put(key, value, 60, ["t"])
             await asyncio.sleep(0.01)  # without Redis neither of them waits for anything
+
+
+async def until_gone(cache: RedisCache, keys: list[str]) -> None:
+    """Wait until what was dropped in the background is freed."""
+    async with asyncio.timeout(5):
+        while any(await cache.get_many(keys)):
+            pass
 
 
 async def test_entries_are_found_by_key_and_freed_by_tag(cache: RedisCache) -> None:
@@ -55,9 +52,62 @@ async def test_entries_are_found_by_key_and_freed_by_tag(cache: RedisCache) -> N
     await cache.put(keys[1], b"two", 60, [tag, other])
     assert await cache.get_many(keys) == [b"\xff\0one", b"two", None]
     assert await cache.drop(other) == 1
-    assert await cache.get_many(keys) == [b"\xff\0one", None, None]
+    assert await cache.drop(other) == 0
+    assert await cache.drop(tag) == 1  # the other one is not counted again
+    await until_gone(cache, keys)
+
+
+async def test_dropping_takes_the_same_commands_for_few_entries_as_for_many(
+    own_valkey: Valkey,
+) -> None:
+    cache, asked = open_cache(own_valkey.url, timeout_seconds=5), []
+    async with Redis.from_url(own_valkey.url) as redis:
+        for count in (3, 3 * FREED_AT_ONCE):
+            tags = [unique("tag"), unique("tag")]
+            await asyncio.gather(*(cache.put(unique("key"), b"v", 60, tags) for _ in range(count)))
+            await redis.config_resetstat()
+            assert await cache.drop(tags[0]) == count
+            for task in cache._freeing:
+                task.cancel()  # it has not begun: what was asked until now is all there is to wait
+            stats = await redis.info("commandstats")
+            asked.append({name: each["calls"] for name, each in stats.items()})
+    once = ("config|resetstat", "eval", "zrangebyscore", "zcount", "rename")
+    assert asked == [{f"cmdstat_{name}": 1 for name in once}] * 2
+    await cache.aclose()
+
+
+async def test_what_was_dropped_is_freed_behind_the_answer(own_valkey: Valkey) -> None:
+    cache, tag = open_cache(own_valkey.url, timeout_seconds=5), unique("tag")
+    keys = [unique("key") for _ in range(3 * FREED_AT_ONCE)]
+    for number, key in enumerate(keys):
+        await cache.put(key, b"v", 60, [tag, f"portfolio {number % 3}"])
+    await cache.put(other := unique("key"), b"v", 60, ["another"])
+    assert await cache.drop(tag) == len(keys)
+    await until_gone(cache, keys)
+    assert await cache.get_many([other]) == [b"v"]
+    await cache.put(keys[0], b"v", 60, [tag, "portfolio 0"])
     assert await cache.drop(tag) == 1
-    assert await cache.drop(tag) == 0
+    await cache.aclose()
+
+
+async def test_what_a_process_that_ends_has_not_freed_ends_by_itself(own_valkey: Valkey) -> None:
+    cache, tag = open_cache(own_valkey.url), unique("tag")
+    await cache.put("k", b"v", 60, [tag])
+    assert await cache.drop(tag) == 1
+    await cache.aclose()
+    async with Redis.from_url(own_valkey.url) as redis:
+        names = [name async for name in redis.scan_iter()]
+        assert any(name.startswith(b"cache:dropped:") for name in names)
+        assert all([0 < await redis.ttl(name) <= 60 for name in names])
+
+
+async def test_entries_that_have_ended_are_not_counted(cache: RedisCache, servers: Servers) -> None:
+    tag = unique("tag")
+    await cache.put(unique("key"), b"v", 60, [tag])
+    async with Redis.from_url(servers.redis_url) as redis:
+        [index] = await redis.zrange(f"cache:indexes:{tag}", 0, -1)
+        await redis.zadd(index, {"ended": time.time() - 1})
+    assert await cache.drop(tag) == 1
 
 
 async def test_cancelled_commands_never_hand_out_another_keys_value(servers: Servers) -> None:
@@ -93,12 +143,13 @@ async def test_cancelled_commands_never_hand_out_another_keys_value(servers: Ser
     await cache.aclose()
 
 
-async def test_a_thousand_look_ups_at_once_all_hit(cache: RedisCache) -> None:
-    key = unique("key")
+async def test_a_thousand_look_ups_at_once_all_hit(servers: Servers) -> None:
+    cache, key = open_cache(servers.redis_url, timeout_seconds=5), unique("key")
     await cache.put(key, b"v", 60, [])
     for _ in range(2):
         found = await asyncio.gather(*(cache.get_many([key]) for _ in range(10 * MAX_IN_FLIGHT)))
         assert found == [[b"v"]] * (10 * MAX_IN_FLIGHT)
+    await cache.aclose()
 
 
 async def test_a_refused_write_does_not_take_the_reads_away(
@@ -107,9 +158,11 @@ async def test_a_refused_write_does_not_take_the_reads_away(
     key, tag = unique("key"), unique("tag")
     await cache.put(key, b"v", 60, [])
     async with Redis.from_url(servers.redis_url) as redis:
-        await redis.set(f"cache:index:{tag}", b"no sorted set", ex=60)
+        await redis.set(f"cache:indexes:{tag}", b"no sorted set", ex=60)
     await cache.put(unique("key"), b"v", 60, [tag])
+    assert await cache.drop(tag) == 0
     assert await cache.get_many([key]) == [b"v"]
+    assert (cache.state, cache.counts.of_server()["refused"]) == ("ok", 2)
 
 
 async def test_a_hung_server_costs_one_timeout_and_hits_return(own_valkey: Valkey) -> None:
@@ -126,10 +179,14 @@ async def test_a_hung_server_costs_one_timeout_and_hits_return(own_valkey: Valke
         for _ in range(100):
             assert await cache.get_many(["k"]) == [None]
         assert not await cache.ping()
+        assert cache.state == "away"
+        numbers = cache.counts.of_server()
+        assert (numbers["refused"], numbers["failed"] + numbers["skipped"]) == (0, 301)
         assert clock() - began < TIMEOUT / 2
     finally:
         process.send_signal(signal.SIGCONT)
     await until_hit(cache, "k", b"v")
+    assert cache.state == "ok"
     await cache.aclose()
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import FastAPI
 
-from app.serving import PortBusy, listen, make_server
+from app.serving import UNSENT_BYTES, PortBusy, listen, make_server
 
 
 async def test_accepted_connections_do_not_delay_small_writes() -> None:
@@ -23,6 +23,21 @@ async def test_accepted_connections_do_not_delay_small_writes() -> None:
         async with await asyncio.start_server(look, sock=listener):
             _, writer = await asyncio.open_connection(*listener.getsockname())
             assert await accepted
+            writer.close()
+
+
+async def test_the_kernel_keeps_little_for_a_reader_who_takes_nothing() -> None:
+    accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        accepted.set_result(connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+        writer.close()
+
+    with listen("127.0.0.1", 0) as listener:
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await accepted <= 2 * UNSENT_BYTES  # Linux counts its own in
             writer.close()
 
 

@@ -12,6 +12,7 @@ from app.api.routes import (
     portfolios,
     retrieve,
     runs,
+    stats,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -23,5 +24,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     documents.router,
     conversations.router,
     cache.router,
+    stats.router,
     health.router,
 )

@@ -47,7 +47,9 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", include_in_schema=False)  # for Prometheus; every other call speaks JSON
 async def metrics(request: Request) -> Response:
     """What this process has done since it started, in Prometheus' text format."""
-    rendered = cast(ApiMetrics, request.app.state.metrics).render(services_of(request).encoders)
+    services = services_of(request)
+    metrics = cast(ApiMetrics, request.app.state.metrics)
+    rendered = metrics.render(services.encoders, services.cache)
     return Response(rendered, media_type=CONTENT_TYPE)
 
 
