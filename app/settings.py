@@ -162,6 +162,8 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(10.0, ge=0)
     # How much of the conversation a language model is given, in estimated tokens.
     history_tokens: int = Field(1500, ge=0)
+    # An answer whose first token takes longer is logged with its stages; 0 logs every one.
+    slow_answer_seconds: float = Field(5.0, ge=0)
 
     # They may hold passwords: no `repr` shows them.
     database_url: str | None = Field(

@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.api.services import Services, services_of
 from app.chat.model import Scope
 from app.errors import Forbidden, Unauthorized
+from app.performance.stages import AUTH
 
 MAX_KEY_CHARS = 512
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -37,7 +38,8 @@ async def authenticate(
     key = key.strip()
     if scheme.lower() != "bearer" or not key or len(key) > MAX_KEY_CHARS:
         raise Unauthorized
-    scope = await services.credentials.resolve(key)
+    with services.monitor.track(AUTH):
+        scope = await services.credentials.resolve(key)
     if scope is None:
         raise Unauthorized("This API key is unknown, expired or revoked.")
     return scope

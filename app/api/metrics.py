@@ -5,7 +5,7 @@ nothing that a caller could write, so their number has a bound.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -38,12 +38,15 @@ class ApiMetrics:
         """Note a request that is over; `route` is the template."""
         self._requests[method if method in METHODS else "other", route, status] += 1
 
-    def render(self, encoders: EncoderNumbers, cache: CountedCache) -> bytes:
+    def render(
+        self, encoders: EncoderNumbers, cache: CountedCache, stages: Iterable[Metric]
+    ) -> bytes:
         """Everything in Prometheus' text format."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self._process)
-        families = (_requests(self._requests), *_encoders(encoders), *_caches(cache.statistics()))
-        registry.register(_Families(*families))
+        requests = _requests(self._requests)
+        caches = _caches(cache.statistics())
+        registry.register(_Families(requests, *_encoders(encoders), *caches, *stages))
         return generate_latest(registry)
 
     def resident_bytes(self) -> int | None:

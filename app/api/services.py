@@ -11,6 +11,7 @@ from app.chat.engine import Engine
 from app.chat.ports import Cache, Providers, Retriever
 from app.ingest.ingestor import Ingestor
 from app.ingest.ports import Documents
+from app.performance import PerformanceMonitor, Snapshot
 
 
 class EncoderNumbers(Protocol):
@@ -42,6 +43,18 @@ class PoolNumbers(Protocol):
         ...
 
 
+class Performance(Protocol):
+    """What all processes have measured."""
+
+    async def report(self) -> Mapping[str, Any]:
+        """Merged over all that are known; `scope` says which these are."""
+        ...
+
+    async def of_instance(self) -> Mapping[str, Snapshot]:
+        """By process, of those that listen at this one's address."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """The ports behind the routes, and what the operator has decided about them.
@@ -64,6 +77,8 @@ class Services:
     credentials: Credentials
     providers: Providers
     encoders: EncoderNumbers
+    monitor: PerformanceMonitor
+    performance: Performance
     anonymous_owner: bool
     streaming: bool
     max_request_bytes: int

@@ -245,6 +245,44 @@ class MemoryJson(TypedDict):
     resident_bytes: int | None
 
 
+class StageJson(TypedDict):
+    count: int
+    rate_per_second: float
+    errors: int
+    errors_by_code: dict[str, int]
+    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+
+
+class MetricJson(TypedDict):
+    unit: str
+    count: int
+    rate_per_second: float
+    sum: float
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+class PeriodJson(TypedDict):
+    seconds: float
+    stages: dict[str, StageJson]
+    metrics: dict[str, MetricJson]
+
+
+class PerformanceJson(TypedDict):
+    scope: Literal["all", "process"]
+    processes: int
+    unreadable: int
+    since_start: PeriodJson
+    last_5_minutes: PeriodJson
+
+
 class StatsJson(TypedDict):
     caches: CachesJson
     runs: ActiveRunsJson
@@ -252,6 +290,7 @@ class StatsJson(TypedDict):
     pools: dict[str, PoolJson]
     encoders: dict[str, bool]
     memory: MemoryJson
+    performance: PerformanceJson
 
 
 class StatusJson(TypedDict):

@@ -1,5 +1,6 @@
 """Settings → the clients of Postgres, Redis and the language models, each closed by the stack."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 
@@ -26,7 +27,9 @@ from app.stores.run_streams import NoStreams, RedisRunStreams
 log = structlog.get_logger(__name__)
 
 
-async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+async def open_database(
+    settings: Settings, stack: AsyncExitStack, waited: Callable[[float], None] = lambda _: None
+) -> Database:
     """The database as the role that the service runs as, which row level security must hold."""
     if settings.database_url is None:
         raise ConfigurationError("Set DATABASE_URL, or use `citestream run` for embedded servers.")
@@ -34,6 +37,7 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
         settings.database_url,
         pool_size=settings.database.pool_size,
         timeout_seconds=settings.database.timeout_seconds,
+        waited=waited,
     )
     stack.push_async_callback(database.close)
     await _check_role(database)

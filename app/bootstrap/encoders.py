@@ -9,6 +9,8 @@ from app.encoder.awaited import AwaitedEncoder
 from app.encoder.client import EncoderClient
 from app.encoder.configured import ConfiguredEncoders
 from app.local_encoder import local_encoder
+from app.performance import PerformanceMonitor
+from app.performance.stages import EMBED
 from app.settings import ConfigurationError, EncoderSettings, NextEncoderSettings, Settings
 
 MAIN, NEXT = "main", "next"
@@ -16,7 +18,7 @@ VARIABLES = {MAIN: "CITESTREAM_ENCODER", NEXT: "CITESTREAM_NEXT_ENCODER"}
 
 
 async def open_encoders(
-    settings: Settings, cache: Cache, stack: AsyncExitStack
+    settings: Settings, cache: Cache, stack: AsyncExitStack, monitor: PerformanceMonitor
 ) -> ConfiguredEncoders:
     """All that are configured, the preferred one first. One that is away is waited for in the
     background."""
@@ -26,7 +28,7 @@ async def open_encoders(
         awaited[role] = AwaitedEncoder(_client(role, configured), local)
         stack.push_async_callback(awaited[role].aclose)
         await awaited[role].start()
-    return ConfiguredEncoders(awaited, cache)
+    return ConfiguredEncoders(awaited, cache, lambda: monitor.track(EMBED))
 
 
 async def connect_main_encoder(settings: Settings, stack: AsyncExitStack) -> EncoderClient:

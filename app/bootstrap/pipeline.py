@@ -9,11 +9,13 @@ from app.chat.encoders import EncodersByName
 from app.chat.finding import Finder
 from app.chat.flights import Alone, Flights
 from app.chat.ids import uuid7
+from app.chat.measuring import Measuring
 from app.chat.pipeline import Pipeline
 from app.chat.policy import Policy
 from app.chat.ports import Providers, Retriever
 from app.chat.runs import Runs
 from app.chat.semantic import SemanticAnswers
+from app.performance import PerformanceMonitor
 from app.retrieval.ports import Reranker, Source
 from app.retrieval.rerank import RERANKER
 from app.retrieval.retriever import HybridRetriever
@@ -84,6 +86,7 @@ async def build_pipeline(
     providers: Providers,
     semantic: SemanticAnswers | None,
     flights: Flights,
+    monitor: PerformanceMonitor,
 ) -> Pipeline:
     """The pipeline with this machine's clock and randomness."""
     policy = _policy(settings, await database.installation())
@@ -107,6 +110,7 @@ async def build_pipeline(
         clock=time.perf_counter,
         new_id=lambda: uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
         nonce=lambda: secrets.token_hex(8),
+        measuring=Measuring(monitor, settings.slow_answer_seconds),
     )
 
 

@@ -1,6 +1,7 @@
 """Settings → Services: everything connected, wired together, and closed once, in reverse order."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from app.bootstrap.clients import (
     open_streams,
 )
 from app.bootstrap.encoders import open_encoders
+from app.bootstrap.performance import shared_performance
 from app.bootstrap.pipeline import build_pipeline, build_retriever, build_semantic
 from app.bootstrap.readiness import Readiness
 from app.bootstrap.warming import can_warm, with_prefetch
@@ -29,6 +31,8 @@ from app.chat.language import detect_language
 from app.chat.runs import Runs
 from app.encoder.configured import ConfiguredEncoders
 from app.ingest.ingestor import Ingestor
+from app.performance import PerformanceMonitor
+from app.performance.stages import QUEUE
 from app.providers.registry import ConfiguredProviders
 from app.retrieval.retriever import HybridRetriever
 from app.settings import Settings
@@ -38,6 +42,7 @@ from app.stores.database import Database
 from app.stores.documents import PgDocuments
 from app.stores.history import PgHistory
 from app.stores.local_cache import LocalCache
+from app.stores.performance import SharedPerformance
 from app.stores.portfolios import PgPortfolios
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.tenants import PgCredentials, PgInvalidation
@@ -54,6 +59,7 @@ class Clients:
     encoders: ConfiguredEncoders
     providers: ConfiguredProviders
     credentials: PgCredentials
+    monitor: PerformanceMonitor
 
 
 @asynccontextmanager
@@ -61,6 +67,11 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
     """Connect to everything and wire it together; closes it all, once, in reverse order."""
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, stack)
+        performance = await stack.enter_async_context(
+            shared_performance(
+                clients.monitor, clients.cache, await clients.database.installation(), settings
+            )
+        )
         reranker = open_reranker(settings, stack)
         retriever = build_retriever(settings, clients.database, clients.encoders, reranker)
         runs = Runs()
@@ -73,7 +84,7 @@ async def build_services(settings: Settings) -> AsyncIterator[Services]:
         await stack.enter_async_context(_kept(clients.database, engine))
         if settings.features.prefetch and can_warm(settings):
             await stack.enter_async_context(with_prefetch(clients.database, engine))
-        yield _services(settings, clients, retriever, engine)
+        yield _services(settings, clients, retriever, engine, performance)
 
 
 @asynccontextmanager
@@ -88,15 +99,17 @@ async def with_worker(services: Services) -> AsyncIterator[Services]:
 
 
 async def _open_clients(settings: Settings, stack: AsyncExitStack) -> Clients:
-    database = await open_database(settings, stack)
+    monitor = PerformanceMonitor(time.perf_counter)
+    database = await open_database(settings, stack, monitor.recorder(QUEUE))
     cache = open_cache(settings, stack)
     return Clients(
         database=database,
         cache=cache,
         local=before(cache, settings),
-        encoders=await open_encoders(settings, cache, stack),
+        encoders=await open_encoders(settings, cache, stack, monitor),
         providers=open_providers(settings, stack),
         credentials=PgCredentials(database),
+        monitor=monitor,
     )
 
 
@@ -112,11 +125,18 @@ async def _engine(
     semantic = build_semantic(settings, cache, clients.local, clients.encoders)
     flights = Flights(runs, leading, streams.follow, decode)
     pipeline = await build_pipeline(
-        settings, database, retriever, clients.local, providers, semantic, flights
+        settings,
+        database,
+        retriever,
+        clients.local,
+        providers,
+        semantic,
+        flights,
+        clients.monitor,
     )
     default_scope = clients.credentials.default_scope
     cached = Cached(clients.local, default_scope, await database.installation())
-    return Engine(pipeline, runs, default_scope, frame, streams, cached)
+    return Engine(pipeline, runs, default_scope, frame, streams, cached, clients.monitor)
 
 
 @asynccontextmanager
@@ -132,7 +152,11 @@ async def _kept(database: Database, engine: Engine) -> AsyncIterator[None]:
 
 
 def _services(
-    settings: Settings, clients: Clients, retriever: HybridRetriever, engine: Engine
+    settings: Settings,
+    clients: Clients,
+    retriever: HybridRetriever,
+    engine: Engine,
+    performance: SharedPerformance,
 ) -> Services:
     database, cache = clients.database, clients.cache
     return Services(
@@ -149,6 +173,8 @@ def _services(
         credentials=clients.credentials,
         providers=clients.providers,
         encoders=clients.encoders,
+        monitor=clients.monitor,
+        performance=performance,
         anonymous_owner=settings.loopback_only,
         streaming=settings.features.streaming,
         max_request_bytes=settings.ingest.max_request_bytes,

@@ -20,6 +20,7 @@ from app.chat.replay import failed
 from app.chat.runs import Encode, Run, Runs
 from app.chat.warming import Warmed
 from app.errors import AppError, Interrupted, InvalidInput, NotFound
+from app.performance import PerformanceMonitor
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,8 @@ class Engine:
     """Answers questions. Every answer is a run; `ask` folds it, `stream` yields its events.
 
     Without a `scope` the owner of the `default` tenant asks. Safe to share between tasks. `cached`
-    makes the decorator for coroutine functions of the caller's own (`app.chat.cached`).
+    makes the decorator for coroutine functions of the caller's own (`app.chat.cached`), `monitor`
+    times stages of theirs.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Engine:
         encode: Encode,
         streams: RunStreams,
         cached: Cached,
+        monitor: PerformanceMonitor,
     ) -> None:
         """`encode` makes the bytes that a run's readers over HTTP get; `streams` passes them on to
         readers on other processes."""
@@ -65,6 +68,7 @@ class Engine:
         self._encode = encode
         self.streams = streams
         self.cached = cached
+        self.monitor = monitor
         self._watcher: Watcher | None = None
 
     def watched_by(self, watcher: Watcher) -> None:
@@ -204,7 +208,7 @@ class Engine:
         try:
             await self._drive_to_its_end(run, draft)
         finally:
-            self._pipeline.land(draft)
+            self._pipeline.land(draft, run.error)
             if self._watcher is not None:
                 self._watcher.ended(draft.plan, answered=run.finished and run.error is None)
 

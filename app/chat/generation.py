@@ -1,6 +1,6 @@
 """From passages to tokens: the prompt, the provider's stream, and citations on their way out."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from app.chat.citations import CitationDecoder
@@ -11,8 +11,11 @@ from app.chat.ports import Finish, Prompt
 from app.chat.prompt import build_messages
 
 
-async def generate(draft: Draft, nonce: str) -> AsyncGenerator[Token, None]:
-    """Yield the answer as the provider says it, and take its end into the draft."""
+async def generate(
+    draft: Draft, nonce: str, passed: Callable[[], None]
+) -> AsyncGenerator[Token, None]:
+    """Yield the answer as the provider says it, and take its end into the draft. `passed` is
+    called for each piece that it says."""
     decoder = draft.decoder = CitationDecoder({each.number for each in draft.passages})
     with draft.stopwatch.stage("generate"):
         async with aclosing(draft.plan.provider.stream(_prompt(draft, nonce))) as stream:
@@ -21,6 +24,7 @@ async def generate(draft: Draft, nonce: str) -> AsyncGenerator[Token, None]:
                     draft.usage, draft.finish_reason = item.usage, item.reason
                     draft.degraded = (*draft.degraded, *item.degraded)
                     break
+                passed()
                 # Postgres stores no NUL, and no reader misses it.
                 for text in decoder.feed(item.replace("\0", "")):
                     for piece in split(text):

@@ -17,6 +17,7 @@ from app.chat.finding import Finder
 from app.chat.flights import Leader, RemoteLeader
 from app.chat.generation import generate
 from app.chat.language import recognise
+from app.chat.measuring import Measuring
 from app.chat.model import Agent, ChatMessage, Ids, QueryComplexity, Question, Scope
 from app.chat.normalise import check_message
 from app.chat.plan import Draft, Plan
@@ -43,6 +44,7 @@ class Pipeline:
         clock: Callable[[], float],
         new_id: Callable[[], UUID],
         nonce: Callable[[], str],
+        measuring: Measuring,
     ) -> None:
         """`unshared` is a finder on the same caches whose flights nobody joins."""
         self._conversations = conversations
@@ -53,6 +55,7 @@ class Pipeline:
         self._clock = clock
         self._new_id = new_id
         self._nonce = nonce
+        self._measuring = measuring
 
     async def prepare(self, scope: Scope, question: Question) -> Draft:
         """Check, load and decide; raises AppError before anything is produced."""
@@ -110,7 +113,7 @@ class Pipeline:
                 draft.pieces.append(piece)
                 yield Token(piece)
         else:
-            async with aclosing(generate(draft, self._nonce())) as tokens:
+            async with aclosing(self._generate(draft)) as tokens:
                 async for token in tokens:
                     yield token
 
@@ -125,7 +128,7 @@ class Pipeline:
                 return Warmed.CACHED
             if draft.degraded:  # it would be paid for and not kept
                 return Warmed.NOT_CACHEABLE
-            async with aclosing(generate(draft, self._nonce())) as tokens:
+            async with aclosing(self._generate(draft)) as tokens:
                 async for _ in tokens:
                     pass
             draft.cite()
@@ -170,9 +173,13 @@ class Pipeline:
         """A run as it is stored; NotFound."""
         return await self._conversations.find_run(scope, run_id)
 
-    def land(self, draft: Draft) -> None:
+    def land(self, draft: Draft, error: AppError | None) -> None:
         """The answer has come to its end, whichever: who asks the same now begins anew."""
         self._finder.land(draft)
+        self._measuring.over(draft, error)
+
+    def _generate(self, draft: Draft) -> AsyncGenerator[Token, None]:
+        return generate(draft, self._nonce(), self._measuring.gaps())
 
     async def complete(self, draft: Draft) -> Done:
         """Store and cache a whole answer. Not to be cancelled: its turn may be stored already

@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import struct
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -20,6 +21,8 @@ from app.chat.ports import Cache, Encoder
 LOCAL_ENTRIES = 2000
 # Questions repeat within a day; an entry is a kilobyte.
 TTL_SECONDS = 24 * 3600
+
+Tracked = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(slots=True)
@@ -40,8 +43,10 @@ class CachingEncoder:
     encoded once.
     """
 
-    def __init__(self, encoder: Encoder, cache: Cache) -> None:
+    def __init__(self, encoder: Encoder, cache: Cache, tracked: Tracked = nullcontext) -> None:
+        """`tracked` is entered for each question's vector."""
         self._encoder = encoder
+        self._tracked = tracked
         self._cache = cache
         self._local: OrderedDict[str, bytes] = OrderedDict()
         self._pending: dict[str, asyncio.Task[bytes]] = {}
@@ -65,13 +70,14 @@ class CachingEncoder:
 
     async def embed_query(self, text: str) -> Vector:
         """The vector of a question. Raises what the encoder raises; nothing is cached then."""
-        key = query_key(self.name, text)
-        packed = self._local.get(key)
-        if packed is not None:
-            self._local.move_to_end(key)
-            self._statistics.local_hits += 1
-            return unpack(packed)
-        return unpack(await self._join(key, text))
+        with self._tracked():
+            key = query_key(self.name, text)
+            packed = self._local.get(key)
+            if packed is not None:
+                self._local.move_to_end(key)
+                self._statistics.local_hits += 1
+                return unpack(packed)
+            return unpack(await self._join(key, text))
 
     async def embed_documents(self, texts: Sequence[str]) -> Sequence[Vector]:
         return await self._encoder.embed_documents(texts)

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 
 from app.chat.ports import Cache, Encoder
 from app.encoder.awaited import AwaitedEncoder
-from app.encoder.caching import CachingEncoder, VectorCacheStatistics
+from app.encoder.caching import CachingEncoder, Tracked, VectorCacheStatistics
 from app.encoder.standby import StandbyEncoder
 from app.errors import EncoderUnavailable
 
@@ -17,9 +18,13 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
     A name that none has is a KeyError, but EncoderUnavailable while one has not told its own.
     """
 
-    def __init__(self, awaited: Mapping[str, AwaitedEncoder], cache: Cache) -> None:
+    def __init__(
+        self, awaited: Mapping[str, AwaitedEncoder], cache: Cache, tracked: Tracked = nullcontext
+    ) -> None:
+        """`tracked` is entered for each question's vector."""
         self._awaited = awaited
         self._cache = cache
+        self._tracked = tracked
         self._caching: dict[StandbyEncoder, CachingEncoder] = {}
 
     @property
@@ -57,5 +62,5 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
 
     def _cached(self, encoder: StandbyEncoder) -> CachingEncoder:
         if encoder not in self._caching:
-            self._caching[encoder] = CachingEncoder(encoder, self._cache)
+            self._caching[encoder] = CachingEncoder(encoder, self._cache, self._tracked)
         return self._caching[encoder]

@@ -11,4 +11,5 @@ PROMPT = "prompt"
 FIRST_TOKEN = "first_token"  # noqa: S105 — from the request's beginning
 BETWEEN_TOKENS = "between_tokens"
 PERSIST = "persist"
-TOTAL = "total"  # to the last byte
+TOTAL = "total"  # until the answer is stored
+CACHED_TOTAL = "cached_total"  # the same of an answer that was found in a cache

@@ -1,6 +1,8 @@
 """Connections of an asyncpg pool, lent in less time than a query takes."""
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import asyncpg
 
@@ -13,8 +15,15 @@ class Connections:
     broke and what is still running on those that were cut off are left to the pool.
     """
 
-    def __init__(self, pool: asyncpg.Pool, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        timeout_seconds: float,
+        waited: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`waited` is told for how many seconds somebody waited for a connection."""
         self._pool = pool
+        self._waited = waited
         self._timeout = timeout_seconds
         self._at_hand: list[asyncpg.Connection] = []
         self._waiting = 0
@@ -29,10 +38,12 @@ class Connections:
                 return connection
             await self._pool.release(connection)
         self._waiting += 1
+        began = time.perf_counter()
         try:
             return await self._pool.acquire(timeout=self._timeout)
         finally:
             self._waiting -= 1
+            self._waited(time.perf_counter() - began)
 
     async def give_back(self, connection: asyncpg.Connection, *, whole: bool) -> None:
         """`whole`: its last statement came to an end. While someone waits at the pool, it goes

@@ -1,7 +1,7 @@
 """The way to Postgres: asyncpg for the question path, SQLAlchemy for the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -55,14 +55,25 @@ class Database:
     SQLAlchemy asks before it lends one. So the service recovers by itself with the server.
     """
 
-    def __init__(self, pool: asyncpg.Pool, engine: AsyncEngine, timeout_seconds: float) -> None:
-        self._connections = Connections(pool, timeout_seconds)
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        engine: AsyncEngine,
+        timeout_seconds: float,
+        waited: Callable[[float], None],
+    ) -> None:
+        self._connections = Connections(pool, timeout_seconds, waited)
         self._engine = engine
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
 
     @classmethod
     async def open(
-        cls, app_url: str, *, pool_size: int = 10, timeout_seconds: float = 5.0
+        cls,
+        app_url: str,
+        *,
+        pool_size: int = 10,
+        timeout_seconds: float = 5.0,
+        waited: Callable[[float], None] = lambda _: None,
     ) -> "Database":
         """Connect. `timeout_seconds` bounds connecting, waiting for a connection and each
         statement. Raises DatabaseUnavailable."""
@@ -102,7 +113,7 @@ class Database:
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
-        return cls(pool, engine, timeout_seconds)
+        return cls(pool, engine, timeout_seconds, waited)
 
     async def close(self) -> None:
         """Close both pools; what is still running is cut off after the timeout."""

@@ -273,6 +273,9 @@ async def test_statistics(world: World, client: httpx2.AsyncClient) -> None:
     told = (await client.get(path)).json()
     resident = told["memory"].pop("resident_bytes")
     assert resident is None or resident > 1e6
+    performance = told.pop("performance")
+    assert (performance["scope"], performance["processes"]) == ("process", 1)
+    assert {"since_start", "last_5_minutes"} < performance.keys()
     assert told == {
         "caches": {
             "answers": layer,

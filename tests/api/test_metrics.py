@@ -90,5 +90,5 @@ async def test_it_needs_no_credential(world: World) -> None:
 def test_each_application_counts_for_itself() -> None:
     one, other = ApiMetrics(), ApiMetrics()
     one.count("GET", "/healthz", 200)
-    assert b'route="/healthz"' in one.render(FakeEncoders(), FakeCache())
-    assert b'route="/healthz"' not in other.render(FakeEncoders(), FakeCache())
+    assert b'route="/healthz"' in one.render(FakeEncoders(), FakeCache(), [])
+    assert b'route="/healthz"' not in other.render(FakeEncoders(), FakeCache(), [])

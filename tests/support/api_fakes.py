@@ -1,6 +1,7 @@
 """The ports behind the HTTP layer, in memory, and an engine that follows a script."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ from app.ingest.check import check_document
 from app.ingest.ingestor import Ingestor
 from app.ingest.ports import Accepted, DocumentRecord, Documents, NewDocument
 from app.main import create_app
+from app.performance import PerformanceMonitor, Snapshot
 
 Item = TypeVar("Item")
 
@@ -337,6 +339,19 @@ class FakeCache:
         }
 
 
+@dataclass(frozen=True)
+class FakePerformance:
+    """One process, alone."""
+
+    monitor: PerformanceMonitor
+
+    async def report(self) -> Mapping[str, Any]:
+        return {"scope": "process", "processes": 1, "unreadable": 0, **self.monitor.report()}
+
+    async def of_instance(self) -> Mapping[str, Snapshot]:
+        return {"1-abc": self.monitor.snapshot()}
+
+
 class FakeDatabase:
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
         return {"questions": {"size": 10, "open": 2, "in_use": 1, "waiting": 0}}
@@ -404,6 +419,7 @@ class World:
     async def services(self) -> AsyncIterator[Services]:
         await self.agents.create(OWNER, AGENT)
         await self.portfolios.create(OWNER, {"name": "sample", "description": ""})
+        monitor = PerformanceMonitor(time.perf_counter)
         yield Services(
             engine=self.engine,
             agents=self.agents,
@@ -418,6 +434,8 @@ class World:
             credentials=FakeCredentials(),
             providers=FakeProviders(),
             encoders=FakeEncoders(),
+            monitor=monitor,
+            performance=FakePerformance(monitor),
             anonymous_owner=self.anonymous_owner,
             streaming=self.streaming,
             max_request_bytes=self.max_request_bytes,

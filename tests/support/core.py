@@ -11,6 +11,7 @@ from app.chat.cached import Cached
 from app.chat.engine import Engine
 from app.chat.finding import Finder
 from app.chat.flights import Alone, Flights
+from app.chat.measuring import Measuring
 from app.chat.model import Agent, ChatMessage, Ids, Passage, Portfolio, Question, Scope, Usage
 from app.chat.pipeline import Pipeline
 from app.chat.policy import Policy
@@ -28,6 +29,7 @@ from app.chat.ports import (
 from app.chat.runs import Runs
 from app.chat.semantic import SemanticAnswers
 from app.errors import AppError, IdempotencyMismatch, NotFound
+from app.performance import PerformanceMonitor
 from app.stores.run_streams import NoStreams
 
 SCOPE = Scope(tenant_id=1)
@@ -165,7 +167,7 @@ class Core:
     policy: Policy = field(default_factory=lambda: Policy())
     semantic: SemanticAnswers | None = None
 
-    def engine(self) -> Engine:
+    def engine(self, measuring: Measuring | None = None) -> Engine:
         runs = Runs()
         pipeline = Pipeline(
             conversations=self.conversations,
@@ -176,9 +178,11 @@ class Core:
             clock=ticking(),
             new_id=numbered(),
             nonce=lambda: "nonce",
+            measuring=measuring or Measuring(PerformanceMonitor(ticking()), slow_seconds=60),
         )
         cached = Cached(self.cache, default_scope, "")
-        return Engine(pipeline, runs, default_scope, frame, NoStreams(), cached)
+        monitor = PerformanceMonitor(ticking())
+        return Engine(pipeline, runs, default_scope, frame, NoStreams(), cached, monitor)
 
     def _finder(self, runs: Runs) -> Finder:
         return Finder(

@@ -12,6 +12,7 @@ from app.api.problems import CONTENT as PROBLEM
 from app.api.problems import problem
 from app.api.services import services_of
 from app.api.shapes import ReadinessJson, StatusJson
+from app.api.stage_metrics import stage_families
 from app.errors import Unavailable
 
 router = APIRouter(tags=["health"])
@@ -49,7 +50,8 @@ async def metrics(request: Request) -> Response:
     """What this process has done since it started, in Prometheus' text format."""
     services = services_of(request)
     metrics = cast(ApiMetrics, request.app.state.metrics)
-    rendered = metrics.render(services.encoders, services.cache)
+    stages = stage_families(await services.performance.of_instance())
+    rendered = metrics.render(services.encoders, services.cache, stages)
     return Response(rendered, media_type=CONTENT_TYPE)
 
 

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/admin/stats", tags=["administration"])
 @router.get("", responses={200: {"model": StatsJson}})
 async def stats(request: Request, caller: Administrator) -> Json:
     """What this process has done since it started, and how it is. Each process has its own numbers;
-    only the queue is the tenant's, of all processes."""
+    the queue is the tenant's, and `performance` that of all processes."""
     services = services_of(request)
     metrics = cast(ApiMetrics, request.app.state.metrics)
     return Json(
@@ -31,6 +31,7 @@ async def stats(request: Request, caller: Administrator) -> Json:
             "pools": services.database.statistics(),
             "encoders": services.encoders.availability(),
             "memory": {"resident_bytes": metrics.resident_bytes()},
+            "performance": await services.performance.report(),
         }
     )
 
