@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.chat.guards import fold
+from app.chat.guards import fold, read
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 # Without a word that asks or does something, this many are no question.
@@ -35,7 +35,12 @@ _ENGLISH = _Rules(
         r"(?:can|could|would) you (?:elaborate|explain (?:more|further|again)|expand|clarify|"
         r"repeat|summari[sz]e|rephrase|translate)|elaborate|expand|clarify|repeat|summari[sz]e|rephrase|"
         r"shorter|longer|simpler|briefly|in (?:english|spanish|detail|short)|"
-        r"the (?:first|second|third|last|other|former|latter|same|next|previous)(?: ones?)?\s*\W*$|"
+        r"the (?:first|second|third|(?:four|fif|six|seven|eigh|nin|ten)th|"
+        r"\d+(?:st|nd|rd|th)|last|other|former|latter|same|next|previous)"
+        r"(?: ones?)?\s*\W*$|number (?:\w+)\s*\W*$|are you (?:sure|certain)|go back|"
+        r"that(?:['’]s| is) (?:wrong|right|not|true|false|incorrect)|"
+        r"which (?:is|was|are|were) \w+\s*\W*$|"
+        r"how (?:many|much) (?:in (?:total|all)|exactly)\s*\W*$|"
         r"(?:why|how|when|where|who|which|what|really|how so|since when|for what|with whom|"
         r"which ones?|what else|who else|where else|anything else|how (?:many|much|long|often))"
         r"\s*\W*$)(?!\w)"
@@ -47,9 +52,16 @@ _ENGLISH = _Rules(
         r"winter|decade|century)\b)|"
         r"(?:about|of|to|for|with|from|by|is|was|are|do|does|did|like|than|on|in|after|before|why|"
         r"how|what|can|use|explain|mean|all) that|(?:that|another)(?=\s*\W*$)|"
-        r"(?:the|that|this|each|which|another|other|first|second|third|last|next|"
-        r"previous|same|any|every) ones?|one of|the (?:former|latter|others?|same|rest)|"
+        r"(?:the|that|this|each|which|another|other|first|second|third|(?:four|fif|six|seven|eigh|nin|ten)th|"
+        r"\d+(?:st|nd|rd|th)|last|next|previous|same|any|every|the \w+) ones?|one of|"
+        r"the (?:former|latter|others?|same|rest)|"
+        r"the (?:first|second|third|(?:four|fif|six|seven|eigh|nin|ten)th|last|next|details?|"
+        r"alternatives?)(?=\s*\W*$)|"
+        r"(?:examples?|\w+ more)(?=\s*\W*$)|"
         r"(?:you|we|i) (?:just )?(?:said|mentioned|told|listed|wrote|meant|asked|talked)|"
+        r"did (?:you|we|i) (?:say|mention|tell|list|write|mean|ask)|"
+        r"(?:shorten|summari[sz]e|translate|repeat|rephrase|expand|simplify) (?:the|your) "
+        r"(?:last )?(?:answer|text|list|table|summary|reply|response)|"
         r"(?:above|aforementioned|mentioned|earlier answer|previous answer|last answer|"
         r"your answer)|both|neither|either|none|such|"
         r"(?<!is )(?<!are )(?<!was )(?<!were )(?<!hi )(?<!hello )(?<!hey )"
@@ -76,8 +88,12 @@ _SPANISH = _Rules(
         r"(?:puedes|podrias|puede|podria) (?:explicar(?:lo|la)?(?: mas| mejor| de nuevo)?|"
         r"ampliar\w*|aclarar\w*|repetir\w*|resumir\w*|traducir\w*|elaborar)\s*\W*$|amplia|aclara|repite|resume|"
         r"traduce|en (?:ingles|espanol|detalle|resumen)|"
-        r"(?:el|la|los|las) (?:primer[oa]?|segund[oa]|tercer[oa]?|ultim[oa]|otr[oa]|mism[oa]|"
-        r"siguiente|anterior)s?(?:,? por favor)?\s*\W*$|"
+        r"(?:el|la|los|las) (?:primer[oa]?|segund[oa]|tercer[oa]?|cuart[oa]|quint[oa]|ultim[oa]|"
+        r"otr[oa]|mism[oa]|siguiente|anterior)s?(?:,? por favor)?\s*\W*$|(?:el )?numero \w+\s*\W*$|"
+        r"(?:la|el|lo) mism[oa]|hay (?:mas|otr[oa]s?)\s*\W*$|como (?:una )?(?:tabla|lista)\s*\W*$|"
+        r"es (?:mayor|menor|mejor|peor|(?:mas|menos) \w+) que|me refiero|"
+        r"(?:cuant[oa]s en total|que edad tiene|cuantos años tiene)\s*\W*$|"
+        r"quien (?:es|fue|era) (?:el|la) (?:responsable|autora?|ganadora?|encargad[oa])\s*\W*$|"
         r"(?:por que|como|cuando|donde|quien|cual|cuales|que|que mas|quien mas|cuant[oa]s?|"
         r"desde cuando|para que|con quien|algo mas|de verdad)\s*\W*$)(?!\w)"
     ),
@@ -85,12 +101,13 @@ _SPANISH = _Rules(
         r"\b(?:ella|ellos|ellas|ello|lo|le|les|su|sus|suy[oa]s?|es[oea]s?|"
         r"est[oea]s?(?! (?:ano|año|mes|semana|trimestre|manana|mañana|tarde|noche|primavera|verano|"
         r"otono|otoño|invierno|decada|siglo)\b)|"
-        r"aquell[oa]s?|aquel|(?:el|la|los|las) (?:que|cual(?:es)?)\s*\W*$|"
-        r"(?:el|la|los|las) (?:primer[oa]?|segund[oa]|tercer[oa]?|ultim[oa]|otr[oa]|mism[oa]|"
-        r"siguiente|anterior)s?\s*\W*$|uno de|una de|los demas|las demas|el resto|"
+        r"aquell[oa]s?|aquel|(?:el|la|los|las) (?:que|cual(?:es)?)(?=\s*\W*$)|"
+        r"(?:el|la|los|las) (?:primer[oa]?|segund[oa]|tercer[oa]?|cuart[oa]|quint[oa]|ultim[oa]|"
+        r"otr[oa]|mism[oa]|siguiente|anterior|alternativa|detalle|idea)s?(?=\s*\W*$)|"
+        r"(?:ejemplos?|\w+ mas)(?=\s*\W*$)|uno de|una de|los demas|las demas|el resto|"
         r"(?:has|ha) (?:dicho|mencionado)|dijiste|mencionaste|mencionad[oa]s?|tu respuesta|"
-        r"la respuesta anterior|amb[oa]s|ningun[oa]\s*\W*$|tambien|tampoco|ademas|ahi|alli|aqui|"
-        r"asi|mismo|hasta ahora|en vez|otra vez|de nuevo|"
+        r"la respuesta anterior|amb[oa]s|ningun[oa](?=\s*\W*$)|tambien|tampoco|ademas|ahi|alli|"
+        r"aqui|asi|mismo|hasta ahora|en vez|otra vez|de nuevo|"
         r"(?!carlos|charlas?|perlas?|burlas?)\w+(?:arl|erl|irl)[oae]s?|"
         r"(?:dimel|muestramel|explicamel)[oa]s?)\b"
         r"|\b(?:mejor|peor|mayor|menor|mas \w+|menos \w+|antes|despues)\s*\W*$"
@@ -103,6 +120,25 @@ _SPANISH = _Rules(
 )
 
 _RULES: Mapping[str, _Rules] = {"en": _ENGLISH, "es": _SPANISH}
+# What stands around a message and says nothing: behind it "and the second one?" begins.
+_BEFORE = re.compile(
+    r"^(?:(?:thanks|thx|please|(?:hello|hi|hey)(?: there)?|(?:muchas )?gracias|por favor|hola)\b"
+    r"[\s,.;:!¡¿-]*|"
+    r"(?:thank you|great|perfect|nice|cool|good|got it|i see|understood|genial|perfecto|muy bien|"
+    r"entiendo|entendido)\s*[,.;:!-]+[\s¡¿]*)+"
+)
+_BEHIND = re.compile(
+    r"(?:[\s,.;!?]*\b(?:please|thanks|thank you|thx|por favor|gracias)\b[\s.!?]*)+$"
+)
+# They ask about nothing that they name: "what changed?", "in which city?", "¿dónde vive?".
+_BARE = re.compile(
+    r"(?:(?:who|what|when|where|why|how) (?:(?:was|were|did|does) )?(?!is\b|are\b)\w+"
+    r"(?: (?:next|then|now|later|afterwards|first))?|"
+    r"(?:in|at|for|on|with|from|to|by|of|since) (?:which|what|how|whom)(?: \w+)?|"
+    r"(?:donde|cuando|como|cuant[oa]s?|por que|para que|de que|desde cuando|con quien|que|quien) "
+    r"(?!es\b|son\b)\w+(?: (?:luego|despues|entonces|ahora|antes|primero))?|"
+    r"(?:en|por|a|de|con|para|desde) (?:que|cual|cuant[oa]s?|quien)(?: \w+)?)\s*\W*$"
+)
 # A longer one says itself what its pronouns stand for; it depends if its beginning says so.
 LONG_CHARS = 400
 # Spanish tells "él" and "está" by their accents, English a department by its capitals.
@@ -114,6 +150,7 @@ def depends_on_conversation(message: str, language: str) -> bool:
     """Whether the message may mean another thing after other turns. In a language without rules,
     only a few words alone do."""
     plain = " ".join(fold(_NO_PRONOUNS.sub("is", message[:LONG_CHARS])).split()).lstrip("¿¡\"'( ")
+    plain = _BEHIND.sub("", _BEFORE.sub("", plain)).lstrip("¿¡ ") or plain
     rules = _RULES.get(language)
     words = len(_WORD.findall(plain))
     if rules is None:
@@ -123,5 +160,7 @@ def depends_on_conversation(message: str, language: str) -> bool:
     if len(message) > LONG_CHARS:
         return False
     if rules.within.search(plain) or (language == "es" and _STRESSED.search(message)):
+        return True
+    if _BARE.match(plain) and not read(message, language).names:
         return True
     return words <= FRAGMENT_WORDS and not rules.asking.search(plain)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 from uuid import UUID
 
@@ -23,6 +24,14 @@ class RunLost(Unavailable):
     code = "run_lost"
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """How far a run was passed on: the number of its last event there, and whether that ends it."""
+
+    last: int
+    ended: bool
+
+
 class RunStreams(Protocol):
     """The frames of runs, passed on between processes."""
 
@@ -36,8 +45,9 @@ class RunStreams(Protocol):
         where a piece is, Unavailable where nothing can be passed on."""
         ...
 
-    async def last(self, scope: Scope, run_id: UUID) -> int | None:
-        """The number of the last event that was passed on; None where nothing is kept."""
+    async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:
+        """How far the run was passed on; None where nothing is kept. Its end may be stored before
+        it is passed on."""
         ...
 
     async def cancel(self, scope: Scope, run_id: UUID) -> None:

@@ -107,11 +107,16 @@ class Engine:
             turn = await stored()
         except NotFound:  # its first event may be out before its beginning is stored
             await asyncio.sleep(BEGINNING_SECONDS)
+            if await self.streams.passed(scope, run_id) is not None:
+                run = self.runs.find(scope, run_id)
+                return run or RemoteRun(scope, run_id, None, self.streams, stored, self._encode)
             turn = await stored()
         over = turn.status != "streaming"
-        last = await self.streams.last(scope, run_id) if over else None
-        if over and last is None:
+        passed = await self.streams.passed(scope, run_id) if over else None
+        if over and passed is None:
             return told(turn, scope, self._encode)
+        # Where its end is on its way, something follows still.
+        last = passed.last if passed is not None and passed.ended else None
         # It may have come while that was read.
         run = self.runs.find(scope, run_id)
         return run or RemoteRun(scope, run_id, last, self.streams, stored, self._encode)

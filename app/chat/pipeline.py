@@ -187,9 +187,11 @@ class Pipeline:
         await self._begun(draft)
         turn = draft.turn("complete")
         with draft.stopwatch.stage("persist"):
-            await asyncio.gather(
-                self._conversations.store_turn(draft.plan.scope, turn), self._finder.remember(draft)
-            )
+            storing = self._conversations.store_turn(draft.plan.scope, turn)
+            if draft.cached:  # most answers, and two tasks are a tenth of what one of them costs
+                await storing
+            else:
+                await asyncio.gather(storing, self._finder.remember(draft))
         return draft.done()
 
     async def keep_partial(self, draft: Draft, status: str, error_code: str) -> None:

@@ -185,17 +185,27 @@ class Frames:
         self._run = run
         self._position = after
         self._present = True
+        self._loop = asyncio.get_running_loop()
         run.enter()
 
     def __aiter__(self) -> "Frames":
         return self
 
     async def __anext__(self) -> bytes:
-        if not await self._run.grown(self._position):
-            raise StopAsyncIteration
-        ready = self._run.frames_behind(self._position)
+        # All in one place: each token comes this way once a reader.
+        run, position = self._run, self._position
+        while position >= len(run._frames):
+            if run.finished:
+                raise StopAsyncIteration
+            waiter = self._loop.create_future()
+            run._waiters.append(waiter)
+            await waiter
+        if position + 1 == len(run._frames):
+            self._position += 1
+            return run._frames[position]
+        ready = run.frames_behind(position)
         self._position += len(ready)
-        return ready[0] if len(ready) == 1 else b"".join(ready)
+        return b"".join(ready)
 
     async def aclose(self) -> None:
         if self._present:

@@ -9,6 +9,7 @@ a stream that is gone means an owner that is gone; after the end it lives for te
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +19,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from app.chat.elsewhere import AWAY, RunLost
+from app.chat.elsewhere import AWAY, Passed, RunLost
 from app.chat.model import Scope
 from app.chat.runs import Run
 from app.errors import EventsGone, Unavailable
+from app.stores.patience import Patience
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +35,13 @@ KEPT_SECONDS = 600
 ATTEND_SECONDS = 1.0
 CONTROL = "run:control"
 CONNECT_SECONDS = 0.5
+# Redis may be late without being away: only after this are finished runs given up.
+PATIENCE_SECONDS = 3.0
+
+NO_KEY = -2  # instead of a time to live
 
 Fields = dict[Any, Any]
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
 Find = Callable[[Scope, UUID], Run | None]
 
 
@@ -64,7 +71,7 @@ class RedisRunStreams:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with Patience(CONNECT_SECONDS):
                 await self._pass_on()
         except (RedisError, OSError, TimeoutError):
             pass
@@ -82,15 +89,16 @@ class RedisRunStreams:
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
         await self._tell("cancel", scope, run_id)
 
-    async def last(self, scope: Scope, run_id: UUID) -> int | None:
-        """The number of the last frame that was passed on; None where none is kept."""
+    async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:
+        """See `RunStreams.passed`."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with Patience(CONNECT_SECONDS):
                 entries = await self._redis.xrevrange(_key(scope, run_id), count=1)
         except (RedisError, OSError, TimeoutError):
             return None
         for _, fields in entries or ():
-            return int((fields or {})[b"last"])
+            told = fields or {}
+            return Passed(int(told[b"last"]), ended=told[b"end"] == b"1")
         return None
 
     async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
@@ -101,11 +109,7 @@ class RedisRunStreams:
             if time.monotonic() - attended >= ATTEND_SECONDS:
                 await self._tell("attend", scope, run_id)
                 attended = time.monotonic()
-            entries = await self._read(key, last)
-            if not entries:
-                if not await self._there(key):
-                    raise RunLost
-                continue
+            entries = await self._read(key, last) or await self._silent(key, last)
             for entry, fields in entries:
                 last = entry.decode()
                 frames = fields[b"frames"].split(b"\n\n")[:-1]
@@ -119,28 +123,32 @@ class RedisRunStreams:
                 if fields[b"end"] == b"1":
                     return
 
-    async def _read(self, key: str, last: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        block = int(ATTEND_SECONDS * 1000)
-        try:
-            async with asyncio.timeout(ATTEND_SECONDS + CONNECT_SECONDS):
-                found = await self._redis.xread({key: last}, block=block)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(AWAY, retry_after=ATTEND_SECONDS) from error
+    async def _read(self, key: str, last: str, *, wait: bool = True) -> Entries:
+        """The entries behind one; none where none came within a second, or none is there."""
+        block = int(ATTEND_SECONDS * 1000) if wait else None
+        async with _reaching(ATTEND_SECONDS + CONNECT_SECONDS):
+            found = await self._redis.xread({key: last}, block=block)
         streams = list(found.values()) if isinstance(found, dict) else [each[1] for each in found]
         return _flat(streams)
 
-    async def _there(self, key: str) -> bool:
-        try:
-            return bool(await self._redis.exists(key))
-        except (RedisError, OSError) as error:
-            raise Unavailable(AWAY, retry_after=ATTEND_SECONDS) from error
+    async def _silent(self, key: str, last: str) -> Entries:
+        """What to make of a silent stream: nothing while its owner lives. Raises RunLost where
+        that is gone, EventsGone where the run is over, as its stream's long life says, and the
+        entry that says so is gone."""
+        async with _reaching(CONNECT_SECONDS):
+            lives = await self._redis.ttl(key)
+        if lives == NO_KEY:
+            raise RunLost
+        if lives <= ALIVE_SECONDS:
+            return []
+        entries = await self._read(key, last, wait=False)  # it was written before it was kept
+        if not entries:
+            raise EventsGone
+        return entries
 
     async def _tell(self, what: str, scope: Scope, run_id: UUID) -> None:
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._redis.publish(CONTROL, f"{what} {scope.tenant_id} {run_id}")
-        except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(AWAY, retry_after=ATTEND_SECONDS) from error
+        async with _reaching(CONNECT_SECONDS):
+            await self._redis.publish(CONTROL, f"{what} {scope.tenant_id} {run_id}")
 
     async def _listen(self) -> None:
         """Do what readers on other processes ask for."""
@@ -164,6 +172,7 @@ class RedisRunStreams:
             run.attend(2 * ATTEND_SECONDS)
 
     async def _publish(self) -> None:
+        away_since: float | None = None
         while True:
             try:
                 async with asyncio.timeout(BEAT_SECONDS if self._running else None):
@@ -172,11 +181,14 @@ class RedisRunStreams:
                 pass
             self._changed.clear()
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
+                async with Patience(CONNECT_SECONDS):
                     await self._pass_on()
+                away_since = None
             except (RedisError, OSError, TimeoutError):
-                self._forget_finished()
-                await asyncio.sleep(BEAT_SECONDS)  # what goes on is passed on later
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > PATIENCE_SECONDS:
+                    self._forget_finished()
+                await asyncio.sleep(BEAT_SECONDS)  # what there is is passed on later
             await asyncio.sleep(COALESCE_SECONDS)
 
     async def _pass_on(self) -> None:
@@ -225,7 +237,7 @@ class NoStreams:
     def changed(self, run: Run) -> None:
         return None
 
-    async def last(self, scope: Scope, run_id: UUID) -> int | None:
+    async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:
         return None
 
     async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
@@ -243,7 +255,17 @@ def _key(scope: Scope, run_id: UUID) -> str:
     return f"run:{{{scope.tenant_id}}}:{run_id}"
 
 
-def _flat(streams: list[object]) -> list[tuple[bytes, dict[bytes, bytes]]]:
+@asynccontextmanager
+async def _reaching(seconds: float) -> AsyncIterator[None]:
+    """Unavailable where Redis does not answer in time."""
+    try:
+        async with Patience(seconds):
+            yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise Unavailable(AWAY, retry_after=ATTEND_SECONDS) from error
+
+
+def _flat(streams: list[object]) -> Entries:
     """The entries of one stream, in either of the protocol's shapes."""
     if not streams:
         return []

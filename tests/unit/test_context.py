@@ -51,6 +51,26 @@ FOLLOW_UPS = {
         How do I use it?
         Does this work offline?
         What is its price?
+        the fourth one, please
+        what happened next?
+        who was responsible?
+        Can you give an example?
+        give me three more
+        what changed?
+        is there more?
+        In which city?
+        Only the React ones
+        What did you say about the price?
+        Are you sure?
+        That is wrong
+        What's the alternative?
+        Can you shorten the answer?
+        What is the second?
+        Which was first?
+        Thanks! And in 2023?
+        Great, what about Vue?
+        Why? Thanks
+        Please, and the second one?
         So who is responsible?
         Is the latter open source?
         """,
@@ -85,6 +105,22 @@ FOLLOW_UPS = {
         ¿Y con Vue?
         ¿Cuándo se lo dieron?
         ¿Pero cuánto cuesta?
+        el cuarto, por favor
+        La misma pregunta para 2024
+        ¿Qué pasó luego?
+        ¿Hay otros?
+        dame un ejemplo
+        dame tres más
+        ¿En qué ciudad?
+        ¿Cuál es la alternativa?
+        ¿Quién es el segundo?
+        ¿Cuántos años tiene?
+        ¿Dónde vive?
+        ¿Cuándo nació?
+        ¿Qué significa?
+        ¿Es mayor que Ana?
+        Gracias. ¿Y en 2023?
+        Genial, ¿y con Vue?
         ¿Y su precio?
         React
         """,
@@ -114,6 +150,11 @@ STANDALONE = {
         Who led Atlas in 2024?
         Who won the second prize?
         What is the oldest project?
+        What is React?
+        Who was Ana Ruiz?
+        When was Atlas released?
+        How does billing work?
+        Hello there, what is the refund policy?
         """,
     "es": """
         ¿Qué proyectos hay de React?
@@ -131,6 +172,10 @@ STANDALONE = {
         Gracias
         ¿Cuánto cuesta el plan Pro?
         ¿Qué pasó antes del lanzamiento?
+        ¿Qué es React?
+        ¿Cómo funciona la facturación?
+        ¿Por qué se retrasó el lanzamiento?
+        ¿Quién es el director?
         """,
 }
 # "their" has its noun here, but a rule that knew would need a parser: a doubt counts as yes.
