@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from app.api import openapi, problems
+from app.api.door import ChatDoor
 from app.api.metrics import ApiMetrics
 from app.api.middleware import DrainUnread, Edge
 from app.api.page import page_router
@@ -40,6 +41,7 @@ def create_app(build_services: Callable[[], AbstractAsyncContextManager[Services
     app.include_router(page_router())
     openapi.install(app)
     app.state.metrics = ApiMetrics()
+    app.add_middleware(ChatDoor)
     app.add_middleware(Edge, count=app.state.metrics.count)
     app.add_middleware(DrainUnread)  # the outermost: also for what Edge answers
     return app

@@ -120,6 +120,13 @@ def install(app: FastAPI) -> None:
     app.exception_handler(HTTPException)(_http_exception)
 
 
+async def told(request: Request, error: AppError | RequestValidationError) -> Response:
+    """The problem of an error that was raised on the way to a response."""
+    if isinstance(error, AppError):
+        return await _app_error(request, error)
+    return await _validation_error(request, error)
+
+
 async def _app_error(request: Request, error: AppError) -> Response:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The cause's class is enough to find it; its text may hold what a log must not.

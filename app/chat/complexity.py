@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from app.chat.language import fold
-from app.chat.model import QueryComplexity
+from app.chat.model import REMEMBERED_MESSAGES, QueryComplexity
 from app.chat.patterns.english import ENGLISH
 from app.chat.patterns.spanish import SPANISH
 
@@ -36,6 +37,7 @@ _APOSTROPHES = dict.fromkeys(map(ord, "'’´`"))
 _NO_WORD = re.compile(r"[\W_]+")
 
 
+@lru_cache(REMEMBERED_MESSAGES)
 def analyze_query_complexity(message: str) -> tuple[QueryComplexity, int, int]:
     """The question's level with that level's top_k and max_tokens. Linear in the length."""
     level = _level(list(_sentences(message)), _questions(message))

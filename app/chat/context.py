@@ -9,8 +9,10 @@ is missed, it may be answered as if nothing had been said before. So a doubt cou
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.chat.guards import fold, read
+from app.chat.model import REMEMBERED_MESSAGES
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 # Without a word that asks or does something, this many are no question.
@@ -146,6 +148,7 @@ _STRESSED = re.compile(r"\bél\b", re.IGNORECASE)
 _NO_PRONOUNS = re.compile(r"\bIT\b|\b[Ee]st[áé][ns]?\b")
 
 
+@lru_cache(REMEMBERED_MESSAGES)
 def depends_on_conversation(message: str, language: str) -> bool:
     """Whether the message may mean another thing after other turns. In a language without rules,
     only a few words alone do."""

@@ -71,7 +71,7 @@ class Finder:
             missed()
             if draft.plan.use_cache:
                 plan = draft.plan
-                draft.leader = self._flights.join(plan.scope, plan.keys()[0], plan.ids.run)
+                draft.leader = self._flights.join(plan.scope, draft.keys()[0], plan.ids.run)
                 if draft.leader is not None:
                     return None
             claim = asyncio.create_task(self._claim(draft))
@@ -94,7 +94,7 @@ class Finder:
 
     def land(self, draft: Draft) -> None:
         """The answer has come to its end, whichever: who asks the same now begins anew."""
-        self._flights.land(draft.plan.keys()[0], draft.plan.ids.run)
+        self._flights.land(draft.keys()[0], draft.plan.ids.run)
 
     async def remember(self, draft: Draft) -> None:
         """Cache a complete answer and the passages it came from."""
@@ -108,7 +108,7 @@ class Finder:
             usage=draft.counted_usage(),
             finish_reason=draft.finish_reason or "stop",
         )
-        answer_key, passages_key = plan.keys()
+        answer_key, passages_key = draft.keys()
         policy, tags = self._policy, plan.tags()
         await self._cache.put(answer_key, pack_answer(answer), policy.answer_ttl_seconds, tags)
         if self._semantic is not None and draft.vector is not None:
@@ -123,7 +123,7 @@ class Finder:
         if not plan.use_cache:
             return None
         with draft.stopwatch.stage("cache"):
-            values = await self._cache.get_many(plan.keys())
+            values = await self._cache.get_many(draft.keys())
         answer = unpack_answer(values[0]) if values[0] else None
         if answer is None and values[1]:
             draft.passages = unpack_passages(values[1]) or ()
@@ -135,7 +135,7 @@ class Finder:
         plan = draft.plan
         if not plan.use_cache:
             return None
-        key = plan.keys()[0]
+        key = draft.keys()[0]
         if leader := await self._flights.claim(plan.scope, key, plan.ids.run):
             return leader
         [value] = await self._second_look.get_many([key])

@@ -8,9 +8,10 @@ import asyncio
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
+from app.chat.model import REMEMBERED_MESSAGES
 from app.chat.patterns.words import ENGLISH, ISO_639_1, KEYWORDS, OTHER, SHARED, SPANISH
 
 # In both lists, or in use in both languages: no evidence.
@@ -63,6 +64,7 @@ def detect_language(text: str, default: str = "en") -> str:
     return code
 
 
+@lru_cache(REMEMBERED_MESSAGES)
 def _by_words(text: str, default: str) -> tuple[str, str]:
     """The code as far as words tell, and what of the text to ask the model about ("" for
     nothing: it would know no better)."""

@@ -188,6 +188,13 @@ class Draft:
     sourced: bool = False
     vector: Vector | None = None
     rewritten: Rewritten | None = None
+    _keys: tuple[str, str] | None = None
+
+    def keys(self) -> tuple[str, str]:
+        """The plan's, which take as long as a look-up in the cache."""
+        if self._keys is None:
+            self._keys = self.plan.keys()
+        return self._keys
 
     @property
     def text(self) -> str:

@@ -68,7 +68,6 @@ class Run:
     def append(self, event: Event) -> None:
         """Add the next event and wake every reader."""
         self._events.append(event)
-        self._frames.append(self._encode(len(self._events), event))
         self._changed(self)
         if self.finished:
             self._end_grace()  # its timer would keep a forgotten run in memory
@@ -99,11 +98,28 @@ class Run:
 
     def frames_behind(self, position: int) -> Sequence[bytes]:
         """The next few frames behind this many events; none where there are none yet."""
-        return self._frames[position : position + FRAMES_AT_ONCE]
+        return self.encoded()[position : position + FRAMES_AT_ONCE]
 
     def frames_from(self, position: int) -> Sequence[bytes]:
         """All frames behind this many events."""
-        return self._frames[position:]
+        return self.encoded()[position:]
+
+    def encoded(self) -> Sequence[bytes]:
+        """The frames of all events, made by the first who wants them: for an answer that is asked
+        for whole, nobody does."""
+        frames, events = self._frames, self._events
+        if self.is_unseen and self.finished:
+            self._changed(
+                self
+            )  # it was not passed on, and now somebody may want the rest elsewhere
+        while len(frames) < len(events):
+            frames.append(self._encode(len(frames) + 1, events[len(frames)]))
+        return frames
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nobody has had a frame of it."""
+        return not self._frames
 
     def attend(self, seconds: float) -> None:
         """Count a reader that is elsewhere, for so long."""
@@ -194,15 +210,16 @@ class Frames:
     async def __anext__(self) -> bytes:
         # All in one place: each token comes this way once a reader.
         run, position = self._run, self._position
-        while position >= len(run._frames):
+        while position >= len(run._events):
             if run.finished:
                 raise StopAsyncIteration
             waiter = self._loop.create_future()
             run._waiters.append(waiter)
             await waiter
-        if position + 1 == len(run._frames):
+        frames = run.encoded()
+        if position + 1 == len(frames):
             self._position += 1
-            return run._frames[position]
+            return frames[position]
         ready = run.frames_behind(position)
         self._position += len(ready)
         return b"".join(ready)

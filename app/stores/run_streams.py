@@ -57,6 +57,7 @@ class RedisRunStreams:
             retry=Retry(NoBackoff(), 0),
         )
         self._running: dict[UUID, Run] = {}
+        self._began: dict[UUID, float] = {}
         self._passed: dict[UUID, int] = {}
         self._beaten: dict[UUID, float] = {}
         self._changed = asyncio.Event()
@@ -83,7 +84,8 @@ class RedisRunStreams:
         return len(self._running)
 
     def changed(self, run: Run) -> None:
-        self._running[run.id] = run
+        if run.id not in self._running:
+            self._running[run.id], self._began[run.id] = run, time.monotonic()
         self._changed.set()
 
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
@@ -198,6 +200,11 @@ class RedisRunStreams:
         ended: list[UUID] = []
         async with self._redis.pipeline(transaction=False) as pipe:
             for run in list(self._running.values()):
+                if run.is_unseen and (run.finished or now - self._began[run.id] < COALESCE_SECONDS):
+                    # Over, it is told from what is stored; and it may soon be.
+                    if run.finished:
+                        ended.append(run.id)
+                    continue
                 key, start = _key(run.scope, run.id), self._passed.get(run.id, 0)
                 frames = run.frames_from(start)
                 if frames:
@@ -215,7 +222,8 @@ class RedisRunStreams:
                 elif frames or now - self._beaten.get(run.id, 0.0) >= BEAT_SECONDS:
                     self._beaten[run.id] = now
                     pipe.expire(key, ALIVE_SECONDS)
-            await pipe.execute()
+            if len(pipe):
+                await pipe.execute()
         self._passed.update(passed)
         for run_id in ended:
             self._forget(run_id)
@@ -227,7 +235,7 @@ class RedisRunStreams:
                 self._forget(run.id)
 
     def _forget(self, run_id: UUID) -> None:
-        for known in (self._running, self._passed, self._beaten):
+        for known in (self._running, self._began, self._passed, self._beaten):
             known.pop(run_id, None)
 
 
