@@ -2,12 +2,13 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from app.bench.registry import ALL, BENCHES, CHUNKS, chosen, listed
 from app.commands.default_command import DefaultCommand
 from app.encoder.backend import DEFAULT_BACKEND
 
@@ -21,7 +22,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-bench = typer.Typer(help="Measure on this machine, beside what must be reached.")
+bench = typer.Typer(
+    cls=DefaultCommand,
+    help=f"""Measure on this machine, beside what must be reached: `bench NAME...` is `bench run
+NAME...`, whose --help has its options.
+
+\b
+{listed()}
+
+\b
+citestream bench all --output results.json
+citestream bench cache stream --rounds 3
+citestream bench compare old.json results.json
+""",
+)
 app.add_typer(bench, name="bench", no_args_is_help=True)
 
 evaluation = typer.Typer(
@@ -30,6 +44,12 @@ evaluation = typer.Typer(
 )
 app.add_typer(evaluation, name="eval", no_args_is_help=True)
 
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=64, help="API processes behind the address; default: CITESTREAM_WORKERS, or 1."
+    ),
+]
 AgentOption = Annotated[str, typer.Option(help="The agent that answers, by name.")]
 LanguageOption = Annotated[
     str | None, typer.Option(help="Language of the answer, e.g. en or es; default: as asked.")
@@ -37,7 +57,7 @@ LanguageOption = Annotated[
 
 
 @app.command()
-def run() -> None:
+def run(workers: WorkersOption = None) -> None:
     """Start everything on this machine: Postgres, Valkey, the encoder, the API and the page.
 
     Needs no key and no server. PORT chooses the port (8000), CITESTREAM_DATA the folder that
@@ -45,15 +65,18 @@ def run() -> None:
     """
     from app.commands.run import run_everything
 
-    _run(run_everything(_say))
+    _run(run_everything(_say, workers))
 
 
 @app.command()
-def serve() -> None:
-    """Start the API alone, on the servers that DATABASE_URL and REDIS_URL name."""
+def serve(workers: WorkersOption = None) -> None:
+    """Start the API alone, on the servers that DATABASE_URL and REDIS_URL name.
+
+    PORT and CITESTREAM_HOST choose where it listens. docs/serving.md has more.
+    """
     from app.commands.run import serve_only
 
-    _run(serve_only(_say))
+    _run(serve_only(_say, workers))
 
 
 @app.command()
@@ -194,21 +217,6 @@ def key(
     print(_run(make_key(tenant, name)))
 
 
-@bench.command("retrieval")
-def bench_retrieval(
-    chunks: Annotated[
-        int, typer.Option(min=300, help="How many chunks in all; fewer for a quick look.")
-    ] = 300_000,
-    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
-) -> None:
-    """Vector search at every size against exact search and a bare query, and sources side by
-    side; ends with 1 where a limit is missed. Minutes, most of them for making the indexes."""
-    from app.commands.bench import run_retrieval_bench
-
-    reached = _run(run_retrieval_bench(chunks, output, _say))
-    raise typer.Exit(0 if reached else 1)
-
-
 @evaluation.command("retrieval")
 def eval_retrieval(
     dataset: Annotated[
@@ -272,42 +280,78 @@ def eval_cache(
     _run(evaluate_cache(pairs, data, output, html))
 
 
-@bench.command("encoder")
-def bench_encoder(
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
-    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+@bench.command(
+    "run",
+    help=f"""Measure, and print each figure beside what it must reach.
+
+Starts what it needs by itself and leaves nothing behind. Ends with 1 where a limit is missed or a
+bench could not run. A bench warms up, and takes turns with what it is compared with.
+
+\b
+{listed()}
+""",
+)
+def bench_run(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Which; `all` for every one.")],
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How often everything is measured; default: as each bench has it."
+        ),
+    ] = None,
+    chunks: Annotated[
+        int, typer.Option(min=300, help="`retrieval`: chunks in all; fewer for a quick look.")
+    ] = CHUNKS,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A file for the figures, as JSON; a page with plots comes beside it."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Another file for the page.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A profile as YAML: settings for what is measured, by section."),
+    ] = None,
 ) -> None:
-    """The encoder service against its model alone; ends with 1 where a limit is missed."""
-    from app.commands.bench import run_encoder_bench
+    from app.commands.bench import Options, run_benches
 
-    reached = _run(run_encoder_bench(rounds, output, _say))
-    raise typer.Exit(0 if reached else 1)
+    try:
+        benches = chosen(names)
+    except KeyError as error:
+        known = ", ".join([*BENCHES, ALL])
+        raise typer.BadParameter(f"{error.args[0]!r} is no bench; there are {known}.") from None
+    kept = _run(run_benches(benches, Options(rounds, chunks, output, html, config), _say))
+    raise typer.Exit(0 if kept else 1)
 
 
-@bench.command("cache")
-def bench_cache(
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
-    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+@bench.command("compare")
+def bench_compare(
+    old: Annotated[Path, typer.Argument(help="What `--output` wrote then.")],
+    new: Annotated[Path, typer.Argument(help="What it wrote now.")],
 ) -> None:
-    """A cached answer over HTTP against a bare route with a Redis GET and a Postgres SELECT, on
-    servers of its own; ends with 1 where a limit is missed."""
-    from app.commands.bench import run_cache_bench
+    """What changed between two files of results by more than the noise of their rounds.
 
-    reached = _run(run_cache_bench(rounds, output, _say))
-    raise typer.Exit(0 if reached else 1)
+    By the exact rank-sum test at 1 % and by at least 5 % of the median; with fewer than five
+    rounds, where no round of one is among the other's and the medians are 25 % apart. Ends with 1
+    where something is worse, with 2 where a file cannot be read.
+    """
+    from app.commands.bench_files import compare_files
+
+    raise typer.Exit(0 if _with_files(compare_files, old, new) else 1)
 
 
-@bench.command("stream")
-def bench_stream(
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
-    output: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
+@bench.command("report")
+def bench_report(
+    results: Annotated[Path, typer.Argument(help="What `--output` wrote.")],
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file to write; plots come beside it as SVG files."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="A page to write.")] = None,
 ) -> None:
-    """A run's tokens to 500 readers against writing the same to as many sockets; ends with 1 where
-    a limit is missed."""
-    from app.commands.bench import run_stream_bench
+    """A file of results once more: printed, as a page, or as docs/benchmarks.md."""
+    from app.commands.bench_files import report
 
-    reached = _run(run_stream_bench(rounds, output, _say))
-    raise typer.Exit(0 if reached else 1)
+    _with_files(report, results, markdown, html)
 
 
 def main() -> None:
@@ -335,6 +379,19 @@ def _run(command: Coroutine[Any, Any, Any]) -> Any:
             raise
         print(f"citestream: {line}", file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+def _with_files(command: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a command that reads files; one that cannot be read is exit code 2."""
+    from rich.console import Console
+
+    from app.errors import InvalidInput
+
+    try:
+        return command(*arguments, Console())
+    except InvalidInput as error:
+        print(f"citestream: {error.message}", file=sys.stderr)
+        raise typer.Exit(2) from None
 
 
 def _listed(text: str) -> list[str]:

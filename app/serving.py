@@ -6,9 +6,12 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
+
+from app.accepting import Acceptor, Place
 
 if TYPE_CHECKING:  # a quarter of a second to import, needed when there is something to serve
     from fastapi import FastAPI
@@ -62,11 +65,17 @@ class Server(uvicorn.Server):
     """Lets streams finish while draining, then ends their runs so that each says how it ended."""
 
     def __init__(
-        self, config: uvicorn.Config, end_runs: Callable[[], Awaitable[None]], drain_seconds: float
+        self,
+        config: uvicorn.Config,
+        end_runs: Callable[[], Awaitable[None]],
+        drain_seconds: float,
+        place: Place | None,
     ) -> None:
         super().__init__(config)
         self._end_runs = end_runs
         self._drain_seconds = drain_seconds
+        self._place = place
+        self._acceptors: list[Acceptor] = []
         self._up = asyncio.Event()
 
     @contextmanager
@@ -80,8 +89,18 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._place is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self._acceptors = [self._acceptor(each, self._place) for each in sockets or []]
+            self.servers.extend(self._acceptors)  # type: ignore[arg-type]
         self._up.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        for acceptor in self._acceptors:
+            acceptor.tell()
+        return await super().on_tick(counter)
 
     async def is_up(self, serving: "asyncio.Task[None]") -> bool:
         """Wait until requests are answered, or serving has ended instead."""
@@ -99,15 +118,28 @@ class Server(uvicorn.Server):
         finally:
             last_words.cancel()
 
+    def _acceptor(self, listener: socket.socket, place: Place) -> Acceptor:
+        make: Any = self.config.http_protocol_class
+        state, lifespan = self.server_state, self.lifespan.state
+        protocol = partial(make, config=self.config, server_state=state, app_state=lifespan)
+        return Acceptor(listener, protocol, state.connections, place)
+
     async def _end_runs_late(self) -> None:
         await asyncio.sleep(max(0.0, self._drain_seconds - LAST_WORDS_SECONDS))
         await self._end_runs()
 
 
 def make_server(
-    application: "FastAPI", *, end_runs: Callable[[], Awaitable[None]], drain_seconds: float
+    application: "FastAPI",
+    *,
+    end_runs: Callable[[], Awaitable[None]],
+    drain_seconds: float,
+    place: Place | None = None,
 ) -> Server:
-    """A server for a socket from `listen`; `await server.serve(sockets=[…])` runs it."""
+    """A server for a socket from `listen`; `await server.serve(sockets=[…])` runs it.
+
+    With a `place` among processes that share the socket, it takes its part of the connections.
+    """
     config = uvicorn.Config(
         application,
         log_config=None,
@@ -117,7 +149,7 @@ def make_server(
         timeout_keep_alive=75,
         server_header=False,
     )
-    return Server(config, end_runs, drain_seconds)
+    return Server(config, end_runs, drain_seconds, place)
 
 
 @contextmanager

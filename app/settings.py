@@ -55,7 +55,7 @@ class CacheSettings(Section):
     # other values would find.
     semantic_threshold: float = Field(0.95, ge=0.5, le=1)
     # A Redis slower than this is worse than none: the request goes on without it.
-    timeout_seconds: float = Field(0.2, gt=0)
+    timeout_seconds: float = Field(0.15, gt=0)
     # How long the breaker stays open before one request probes again (recovery within 2 s).
     retry_after_seconds: float = Field(1.0, gt=0)
 
@@ -160,6 +160,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
     log_level: str = Field("info", pattern="(?i)^(debug|info|warning|error|critical)$")
     drain_seconds: float = Field(10.0, ge=0)
+    # API processes that share the address. A typing error (88) must not take the machine.
+    workers: int = Field(1, ge=1, le=64)
     # How much of the conversation a language model is given, in estimated tokens.
     history_tokens: int = Field(1500, ge=0)
     # An answer whose first token takes longer is logged with its stages; 0 logs every one.

@@ -17,14 +17,21 @@ from app.settings import Settings
 
 @asynccontextmanager
 async def servers(
-    settings: Settings, on_progress: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    on_progress: Callable[[str], None] = lambda _: None,
+    *,
+    serves_here: bool = True,
 ) -> AsyncIterator[Settings]:
     """Settings that name running servers: the configured ones, or else embedded ones, which are
-    started, or joined, and stopped at the end if they were started here. Raises EmbeddedError."""
+    started, or joined, and stopped at the end if they were started here. Raises EmbeddedError.
+
+    Unless it is another process that `serves_here`, this one imports the service meanwhile.
+    """
     if settings.database_url is not None:
         yield settings
         return
-    importing = asyncio.create_task(asyncio.to_thread(import_module, "app.bootstrap"))
+    service = "app.bootstrap" if serves_here else "app"
+    importing = asyncio.create_task(asyncio.to_thread(import_module, service))
     async with embedded_servers(
         settings.data,
         encoder=encoder_command(settings) if settings.encoder.url is None else None,

@@ -24,6 +24,7 @@ from app.encoder.folder import find_model
 
 CLIENTS = 64
 TEXTS = 512  # eight of each client
+ALONE, BARE = ("list", "locked"), "bare"  # the model without the service
 LOCKED_TEXTS = 128  # one by one takes several times as long
 LONE_QUERIES = 40
 WORKERS = 8
@@ -103,16 +104,16 @@ async def _round(
     for name, url in urls.items():
         task = {"url": url, "texts": texts, "clients": CLIENTS}
         done.rates[f"{name} service"] = TEXTS / (await clients.ask(task))["seconds"]
-    for name, some in (("list", texts), ("locked", texts[:LOCKED_TEXTS])):
+    for name, some in zip(ALONE, (texts, texts[:LOCKED_TEXTS]), strict=True):
         done.rates[name] = len(some) / (await plain.ask({"do": name, "texts": some}))["seconds"]
     for name, url in urls.items():
         # Alternating in short turns: what is compared here differs by tenths of a millisecond.
-        times: dict[str, list[float]] = {"service": [], "bare": []}
+        times: dict[str, list[float]] = {"service": [], BARE: []}
         for start in range(0, LONE_QUERIES, 10):
             turn = queries[start : start + 10]
             answer = await clients.ask({"url": url, "texts": turn, "clients": 1})
             times["service"] += answer["times"]
-            times["bare"] += (await bare[name].ask({"texts": turn}))["times"]
+            times[BARE] += (await bare[name].ask({"texts": turn}))["times"]
         for kind, each in times.items():
             done.lone[f"{name} {kind}"] = median(each) * 1000
     return done
@@ -120,11 +121,21 @@ async def _round(
 
 def _figures(rounds: list[Round], backends: list[str]) -> list[Figure]:
     figures = [
-        Figure(f"{name}, {CLIENTS} clients or texts", "texts/s", [r.rates[name] for r in rounds])
+        Figure(
+            f"{name}, {CLIENTS} clients or texts",
+            "texts/s",
+            [r.rates[name] for r in rounds],
+            yardstick=name in ALONE,
+        )
         for name in rounds[0].rates
     ]
     figures += [
-        Figure(f"{name}, a lone question", "ms", [r.lone[name] for r in rounds])
+        Figure(
+            f"{name}, a lone question",
+            "ms",
+            [r.lone[name] for r in rounds],
+            yardstick=name.endswith(BARE),
+        )
         for name in rounds[0].lone
     ]
     for name in backends:

@@ -71,7 +71,8 @@ async def connection(url: str) -> AsyncIterator[Connection]:
     """A connection to the server of an http:// address."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    transport, made = await loop.create_connection(Connection, parts.hostname, parts.port)
+    host, port = parts.hostname or "", parts.port or 80
+    transport, made = await loop.create_connection(Connection, host, port)
     try:
         yield made
     finally:

@@ -91,6 +91,8 @@ class Bench:
     passages: PgPassages
     owner: asyncpg.Connection
     questions: np.random.Generator
+    rounds: int
+    ef_search: int
 
     def ask(self, portfolio: Portfolio) -> list[list[float]]:
         """A round's questions, as an encoder gives them."""
@@ -113,9 +115,17 @@ class Bench:
         return [row["chunk_id"] for row in rows]
 
 
-async def bench_retrieval(chunks: int, folder: Path, say: Callable[[str], None]) -> list[Figure]:
+async def bench_retrieval(
+    chunks: int,
+    folder: Path,
+    say: Callable[[str], None],
+    rounds: int = ROUNDS,
+    *,
+    exact_below: int = EXACT_BELOW,
+    ef_search: int = EF_SEARCH,
+) -> list[Figure]:
     """Measure on an embedded Postgres of the folder. Raises EmbeddedError."""
-    figures = await side_by_side(ROUNDS)
+    figures = await side_by_side(rounds)
     async with embedded_servers(folder, encoder=None, on_progress=say) as servers:
         await upgrade(servers.owner_url)
         corpus = await fill(servers.owner_url, chunks, say)
@@ -123,11 +133,12 @@ async def bench_retrieval(chunks: int, folder: Path, say: Callable[[str], None])
             await register_vector(owner)
             tenant = str(corpus.tenant_id)
             await owner.execute("SELECT set_config('app.tenant_id', $1, false)", tenant)
-            figures += await _build(servers.owner_url, owner, corpus, say)
+            figures += await _build(servers.owner_url, owner, corpus, exact_below, say)
             database = await Database.open(servers.app_url)
             try:
-                passages = PgPassages(database, EXACT_BELOW, EF_SEARCH)
-                bench = Bench(corpus, passages, owner, np.random.default_rng(7))
+                passages = PgPassages(database, exact_below, ef_search)
+                questions = np.random.default_rng(7)
+                bench = Bench(corpus, passages, owner, questions, rounds, ef_search)
                 figures += await _measure(bench, say)
             finally:
                 await database.close()
@@ -135,7 +146,11 @@ async def bench_retrieval(chunks: int, folder: Path, say: Callable[[str], None])
 
 
 async def _build(
-    owner_url: str, owner: asyncpg.Connection, corpus: Corpus, say: Callable[[str], None]
+    owner_url: str,
+    owner: asyncpg.Connection,
+    corpus: Corpus,
+    exact_below: int,
+    say: Callable[[str], None],
 ) -> list[Figure]:
     tenths: set[tuple[int, int]] = set()
 
@@ -146,9 +161,9 @@ async def _build(
             say(f"index of {building.chunks:,} chunks: {tenth}0 %")
 
     started = time.perf_counter()
-    outcome = await VectorIndexes(owner_url, EXACT_BELOW).update(show)
+    outcome = await VectorIndexes(owner_url, exact_below).update(show)
     seconds = time.perf_counter() - started
-    indexed = sum(each.size for each in corpus.portfolios if each.size >= EXACT_BELOW)
+    indexed = sum(each.size for each in corpus.portfolios if each.size >= exact_below)
     say(f"{outcome.built} indexes of {indexed:,} chunks in {seconds:.0f} s")
     if not indexed:
         return []
@@ -193,9 +208,9 @@ async def _interleaved(bench: Bench, portfolio: Portfolio) -> Measured:
     """Ours and the bare query in turns, in an order of chance: neither always finds what the
     other has brought into the processor's cache."""
     measured, owner = Measured(), bench.owner
-    await owner.execute(f"SET hnsw.ef_search = {EF_SEARCH}; SET enable_sort = off")
+    await owner.execute(f"SET hnsw.ef_search = {bench.ef_search}; SET enable_sort = off")
     prepared = await owner.prepare(BARE.format(id=portfolio.id, k=K))
-    for number in range(ROUNDS + 1):
+    for number in range(bench.rounds + 1):
         times: dict[str, list[float]] = {"ours": [], "bare": []}
         found: list[Found] = []
         for vector in bench.ask(portfolio):
@@ -219,7 +234,7 @@ async def _interleaved(bench: Bench, portfolio: Portfolio) -> Measured:
 
 async def _filtered(bench: Bench, portfolio: Portfolio, filters: dict[str, int]) -> Measured:
     measured = Measured()
-    for number in range(ROUNDS + 1):
+    for number in range(bench.rounds + 1):
         found: list[Found] = []
         times = []
         for vector in bench.ask(portfolio):
@@ -262,7 +277,7 @@ def _figures(name: str, measured: Measured) -> list[Figure]:
     ratios = [a / b for a, b in zip(ours, bare, strict=True)]
     return [
         Figure(f"{name}: recall@{K}", "", measured.recall, RECALL, "higher"),
-        Figure(f"{name}: p50 of the bare query", "ms", bare),
+        Figure(f"{name}: p50 of the bare query", "ms", bare, yardstick=True),
         Figure(f"{name}: p50", "ms", ours, limit),
         Figure(f"{name}: p50 / the bare query's", "×", ratios, TIMES_BARE),
     ]

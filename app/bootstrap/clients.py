@@ -82,9 +82,13 @@ def open_streams(settings: Settings, runs: Runs) -> RedisRunStreams | NoStreams:
     return RedisRunStreams(settings.redis_url, runs.find)
 
 
-def open_leading(cache: RedisCache | NoCache) -> RedisLeading | Alone:
+def open_leading(
+    settings: Settings, cache: RedisCache | NoCache, streams: RedisRunStreams | NoStreams
+) -> RedisLeading | Alone:
     """What tells processes which of them produces an answer."""
-    return Alone() if isinstance(cache, NoCache) else RedisLeading(cache)
+    if settings.redis_url is None or isinstance(cache, NoCache):
+        return Alone()
+    return RedisLeading(cache, settings.redis_url, streams.ended)
 
 
 def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProviders:

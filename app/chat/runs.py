@@ -16,9 +16,11 @@ from app.errors import AppError, InvalidInput, Unavailable
 
 # Finished runs kept for readers that come back; the stored message answers after that.
 KEPT_FINISHED_RUNS = 256
-# Frames handed to a reader at a time: one that lags gets what it missed in few pieces, each small
-# enough that the connection's own limits hold.
+# What is handed to a reader at a time: one that lags gets what it missed in few pieces, each small
+# enough that the connection's own limits hold. A token's frame is 60 bytes and no frame more than
+# 16 KB; what a connection does not take is in memory twice, for each of its readers.
 FRAMES_AT_ONCE = 64
+BYTES_AT_ONCE = 16 * 1024
 
 Encode = Callable[[int, Event], bytes]
 
@@ -98,7 +100,13 @@ class Run:
 
     def frames_behind(self, position: int) -> Sequence[bytes]:
         """The next few frames behind this many events; none where there are none yet."""
-        return self.encoded()[position : position + FRAMES_AT_ONCE]
+        ready = self.encoded()[position : position + FRAMES_AT_ONCE]
+        left = BYTES_AT_ONCE
+        for count, frame in enumerate(ready):
+            left -= len(frame)
+            if left < 0 and count:
+                return ready[:count]
+        return ready
 
     def frames_from(self, position: int) -> Sequence[bytes]:
         """All frames behind this many events."""
@@ -109,9 +117,8 @@ class Run:
         for whole, nobody does."""
         frames, events = self._frames, self._events
         if self.is_unseen and self.finished:
-            self._changed(
-                self
-            )  # it was not passed on, and now somebody may want the rest elsewhere
+            # It was not passed on; now somebody may want the rest elsewhere.
+            self._changed(self)
         while len(frames) < len(events):
             frames.append(self._encode(len(frames) + 1, events[len(frames)]))
         return frames

@@ -1,13 +1,21 @@
 """Failures that a command explains in one sentence instead of a traceback."""
 
 from app.bench.workers import WorkerFailed
+from app.commands.workers import WorkersFailed
 from app.embedded import EmbeddedError
 from app.errors import AppError
 from app.serving import PortBusy
 from app.settings import ConfigurationError
 from app.stores.migrate import MigrationFailed
 
-EXPECTED = (ConfigurationError, EmbeddedError, MigrationFailed, PortBusy, WorkerFailed)
+EXPECTED = (
+    ConfigurationError,
+    EmbeddedError,
+    MigrationFailed,
+    PortBusy,
+    WorkerFailed,
+    WorkersFailed,
+)
 
 
 def sentence(error: Exception) -> str | None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from app.accepting import Place
 from app.api.services import Services
 from app.bootstrap import (
     Settings,
@@ -24,12 +25,16 @@ async def serve_until_stopped(
     listener: socket.socket,
     on_server: Callable[[Server], None],
     say: Callable[[str], None],
+    say_ready: Callable[[str], None],
     *,
     embedded: bool,
+    place: Place | None = None,
 ) -> None:
-    """Serve on the socket; `on_server` gets the server as soon as there is one to stop.
+    """Serve on the socket; `on_server` gets the server as soon as there is one to stop, and
+    `say_ready` a line for the user once it answers.
 
-    An `embedded` database is migrated, and the first time given the sample documents.
+    An `embedded` database is migrated, and the first time given the sample documents. `place` is
+    that among processes that share the socket.
     """
     async with AsyncExitStack() as stack:
         if embedded:
@@ -42,14 +47,14 @@ async def serve_until_stopped(
             create_app(lambda: with_worker(services)),
             end_runs=services.engine.close,
             drain_seconds=settings.drain_seconds,
+            place=place,
         )
         on_server(server)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         if await server.is_up(serving):
             host, port = listener.getsockname()[:2]
-            say(await ready_line(services, host, port))
+            say_ready(await ready_line(services, host, port))
         await serving
-        say("Stopping …")
 
 
 async def ready_line(services: Services, host: str, port: int) -> str:

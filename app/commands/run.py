@@ -4,26 +4,36 @@ Light to import: the servers start first, and `app.commands.foreground` with eve
 is imported while the encoder loads its model.
 """
 
-import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from app.serving import Server, listen, signals
+from app.commands.ending import Ending
+from app.serving import listen, signals
 from app.settings import Settings
 from app.telemetry import configure_logging
 from app.zero_setup import servers
 
+# What a worker has beyond the drain time, to close everything; who takes longer hangs.
+CLOSE_SECONDS = 10.0
+
 Say = Callable[[str], None]
 
 
-async def run_everything(say: Say) -> None:
+async def run_everything(say: Say, workers: int | None = None) -> None:
     """The embedded servers, the encoder, the sample documents and the API."""
-    await _foreground(servers, say)
+    await _foreground(_embedded, say, workers)
 
 
-async def serve_only(say: Say) -> None:
+async def serve_only(say: Say, workers: int | None = None) -> None:
     """The API on servers that are already there."""
-    await _foreground(_as_configured, say)
+    await _foreground(_as_configured, say, workers)
+
+
+@asynccontextmanager
+async def _embedded(settings: Settings, say: Say) -> AsyncIterator[Settings]:
+    async with servers(settings, say, serves_here=settings.workers == 1) as live:
+        yield live
 
 
 @asynccontextmanager
@@ -32,22 +42,44 @@ async def _as_configured(settings: Settings, say: Say) -> AsyncIterator[Settings
 
 
 async def _foreground(
-    open_servers: Callable[[Settings, Say], AbstractAsyncContextManager[Settings]], say: Say
+    open_servers: Callable[[Settings, Say], AbstractAsyncContextManager[Settings]],
+    say: Say,
+    workers: int | None,
 ) -> None:
-    settings = Settings()
+    settings = Settings() if workers is None else Settings(workers=workers)
     configure_logging(settings.log_level)
-    starting = asyncio.current_task()
-    running: list[Server] = []
-
-    def stop() -> None:
-        if running:
-            running[0].stop()
-        elif starting is not None:
-            starting.cancel()
-
-    with signals(stop), listen(settings.host, settings.port) as listener:
+    ending = Ending()
+    with (
+        ending.awaited(),
+        signals(ending.stop),
+        listen(settings.host, settings.port) as listener,
+    ):
         async with open_servers(settings, say) as live:
-            from app.commands.foreground import serve_until_stopped
+            serve = _serve_here if live.workers == 1 else _serve_in_workers
+            await serve(live, listener, ending, say, embedded=live is not settings)
+            say("Stopping …")
+    if ending.came_early:
+        say("Stopped before it was ready.")
 
-            embedded = live is not settings
-            await serve_until_stopped(live, listener, running.append, say, embedded=embedded)
+
+async def _serve_here(
+    settings: Settings, listener: socket.socket, ending: Ending, say: Say, *, embedded: bool
+) -> None:
+    from app.commands.foreground import serve_until_stopped
+
+    await serve_until_stopped(settings, listener, ending.serves, say, say, embedded=embedded)
+
+
+async def _serve_in_workers(
+    settings: Settings, listener: socket.socket, ending: Ending, say: Say, *, embedded: bool
+) -> None:
+    from app.commands.worker import starter
+    from app.commands.workers import Patience, Workers
+    from app.shares import Shares, table
+
+    count, descriptor = settings.workers, table(settings.workers)
+    start = starter(settings, listener, descriptor, embedded=embedded)
+    patience = Patience(end=settings.drain_seconds + CLOSE_SECONDS)
+    workers = Workers(count, start, listener, Shares(descriptor, count), say, patience)
+    ending.serves(workers)
+    await workers.run()

@@ -11,12 +11,17 @@ from app.evaluation.svg import Bar, bars, lines
 SHOWN_MISSES = 50
 SHOWN_CHARS = 200
 
-STYLE = """
+# Of a page and of a plot that is a file of its own.
+COLOURS = """
 :root { color-scheme: light dark; --text: #1c1c1e; --soft: #6b6b70; --page: #fff; --line: #d9d9de;
   --c0: #0b62a8; --c1: #b34700; --c2: #00785a; --c3: #a3427f; --c4: #6b6b70; --c5: #7a6200 }
 @media (prefers-color-scheme: dark) { :root { --text: #ececef; --soft: #a0a0a8; --page: #17171a;
   --line: #3a3a40; --c0: #62b0ee; --c1: #f0975a; --c2: #3fc79e; --c3: #e38fc4; --c4: #a0a0a8;
   --c5: #e0c552 } }
+"""
+STYLE = (
+    COLOURS
+    + """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page);
   max-width: 760px; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
@@ -31,7 +36,9 @@ svg text { font-size: 13px; fill: var(--text) }
 polyline, svg path { fill: none; stroke-width: 2 }
 .grid { stroke: var(--line); stroke-width: 1 } .axis { stroke: var(--soft) }
 .c0 { fill: var(--c0) }
-""" + " ".join(f".l{number} {{ stroke: var(--c{number}) }}" for number in range(6))
+"""
+    + " ".join(f".l{number} {{ stroke: var(--c{number}) }}" for number in range(6))
+)
 
 
 def page(report: Report) -> str:
@@ -54,12 +61,12 @@ def page(report: Report) -> str:
     return document(title, sections)
 
 
-def document(title: str, sections: Iterable[str]) -> str:
-    """A page of these sections, which are HTML already."""
+def document(title: str, sections: Iterable[str], style: str = "") -> str:
+    """A page of these sections, which are HTML already; `style` is added to every page's."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head>\n"
         f"<body>{''.join(sections)}</body></html>\n"
     )
 

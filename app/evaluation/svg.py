@@ -33,7 +33,7 @@ def bars(title: str, rows: Sequence[Bar], highest: float) -> str:
         y, length = place * ROW + 6, row.value * scale
         middle = y + ROW / 2 - 4
         end = max(length, (row.whisker or 0) * scale)
-        parts.append(_text(LEFT - 8, middle + 4, row.name, "end"))
+        parts.append(text(LEFT - 8, middle + 4, row.name, "end"))
         parts.append(
             f'<rect class="c0" x="{LEFT}" y="{y}" width="{length:.1f}" height="{ROW - 8}" rx="2"/>'
         )
@@ -41,8 +41,8 @@ def bars(title: str, rows: Sequence[Bar], highest: float) -> str:
             parts.append(
                 f'<path class="axis" d="M{LEFT + length:.1f} {middle}H{LEFT + end:.1f}m0 -5v10"/>'
             )
-        parts.append(_text(LEFT + end + 8, middle + 4, row.shown))
-    return _svg(title, len(rows) * ROW + 10, parts)
+        parts.append(text(LEFT + end + 8, middle + 4, row.shown))
+    return svg(title, len(rows) * ROW + 10, parts)
 
 
 def lines(
@@ -63,7 +63,7 @@ def lines(
     marks = across_from or [str(place + 1) for place in range(count)]
     parts = [_grid(value, y(value)) for value in _ticks(lowest)]
     for place in range(0, count, max(1, count // 10)):
-        parts.append(_text(LEFT + place * across, LINES_HEIGHT - 8, marks[place], "middle"))
+        parts.append(text(LEFT + place * across, LINES_HEIGHT - 8, marks[place], "middle"))
     for number, (name, values) in enumerate(series.items()):
         points = " ".join(
             f"{LEFT + i * across:.1f},{y(value):.1f}" for i, value in enumerate(values)
@@ -72,8 +72,8 @@ def lines(
         at = LEFT + number * LEGEND_STEP
         parts.append(f'<polyline {style} points="{points}"/>')
         parts.append(f'<path {style} d="M{at} 12h26"/>')
-        parts.append(_text(at + 32, 16, name))
-    return _svg(title, LINES_HEIGHT, parts)
+        parts.append(text(at + 32, 16, name))
+    return svg(title, LINES_HEIGHT, parts)
 
 
 def _ticks(lowest: float) -> list[float]:
@@ -82,14 +82,17 @@ def _ticks(lowest: float) -> list[float]:
 
 def _grid(value: float, y: float) -> str:
     line = f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
-    return line + _text(LEFT - 8, y + 4, f"{value:.3g}", "end")
+    return line + text(LEFT - 8, y + 4, f"{value:.3g}", "end")
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
+    """Words at a point; `kind` is a class of the style sheet."""
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
+def svg(title: str, height: float, parts: Sequence[str]) -> str:
+    """A drawing of these elements, with a name for whoever does not see it."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"

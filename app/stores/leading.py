@@ -1,105 +1,144 @@
 """Which run produces which answer, over all processes: a key in Redis for as long as it is at it.
 
-A leader beats; a key whose leader died is gone within `DEAD_MS`, and another takes it. Without
-Redis everybody leads.
+A process lives while it is subscribed to a channel of its own: when it is killed, its connections
+end at once, however busy it was. Only where a machine is lost without a word it is the key that
+ends, some seconds behind the last beat. Without Redis everybody leads.
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID, uuid4
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.stores.redis_cache import RedisCache
+from app.stores.redis_client import open_redis
 
-# With a look every 50 ms (`app.chat.flights`) a dead leader is replaced within a second.
-DEAD_MS = 800
-BEAT_SECONDS = 0.2
+# A process that is busy beats late; this long it may take.
+DEAD_MS = 10_000
+BEAT_SECONDS = 2.0
+CONNECT_SECONDS = 0.5
+AGAIN_SECONDS = 0.2
 
+# A value is a run's id, a space and its process. The scripts read who lives besides the key.
+_ALIVE = """
+local value = redis.call('GET', KEYS[1])
+if value and redis.call('PUBSUB', 'NUMSUB', 'flights:' .. string.sub(value, 38))[2] == 0 then
+    value = false
+end
+"""
+LEADER = f"{_ALIVE} return value and string.sub(value, 1, 36)"
+# Of one process the latest leads: whoever did before has come to its end there.
+LEAD = f"""{_ALIVE}
+if value and string.sub(value, 38) ~= string.sub(ARGV[1], 38) then
+    return string.sub(value, 1, 36)
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return false
+"""
 _STILL_MINE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call({}) end"
 KEEP = _STILL_MINE.format("'PEXPIRE', KEYS[1], ARGV[2]")
 LET_GO = _STILL_MINE.format("'DEL', KEYS[1]")
 
 
 class RedisLeading:
-    """`app.chat.flights.Leading` beside the answers' cache, whose breaker it shares. Close with
-    `aclose()`."""
+    """`app.chat.flights.Leading` beside the answers' cache, whose breaker it shares. `ended` waits
+    until all that a run said is there for others to read. Close with `aclose()`."""
 
-    def __init__(self, cache: RedisCache) -> None:
+    def __init__(
+        self, cache: RedisCache, url: str, ended: Callable[[UUID], Awaitable[None]]
+    ) -> None:
         self._cache = cache
+        self._ended = ended
+        self._life = open_redis(
+            url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=None,  # it says nothing for as long as it lives
+        )
+        self._process = uuid4().hex
         self._led: dict[str, UUID] = {}
-        self._over: list[tuple[str, UUID]] = []
-        self._wake = asyncio.Event()
-        self._beating = asyncio.create_task(self._beat(), name="leading")
+        self._landing: set[asyncio.Task[None]] = set()
+        self._living = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(self._live(), name="leading: life"),
+            asyncio.create_task(self._beat(), name="leading: beat"),
+        ]
 
     async def aclose(self) -> None:
         """Let others lead at once."""
-        self._beating.cancel()
-        await asyncio.gather(self._beating, return_exceptions=True)
-        self._over += self._led.items()
-        self._led = {}
-        await self._tell()
+        tasks = [*self._tasks, *self._landing]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        led, self._led = list(self._led.items()), {}
+        await self._tell(LET_GO, led)
+        await self._life.aclose()
 
     async def lead(self, key: str, run_id: UUID) -> UUID | None:
         """See `Leading.lead`."""
+        if not self._living.is_set():
+            return None  # who cannot be seen alive does not lead for others
+        value = f"{run_id} {self._process}"
 
-        async def take(redis: Redis) -> bytes | None:
-            return await redis.set(  # type: ignore[return-value]
-                _name(key), str(run_id), nx=True, get=True, px=DEAD_MS
-            )
+        async def take(redis: Redis) -> UUID | None:
+            found = await redis.eval(LEAD, 1, _name(key), value, DEAD_MS)
+            if found is None:
+                self._led[key] = run_id
+            return UUID(found.decode()) if found else None
 
-        self._led[key] = run_id
-        self._wake.set()
-        leader = await self._cache.attempt(take, None)
-        if leader is None:
-            return None
-        if self._led.get(key) == run_id:
-            del self._led[key]
-        return UUID(leader.decode())
+        return await self._cache.attempt(take, None)
 
     async def leader(self, key: str) -> UUID | None:
         """Who leads now; None where nobody does, or nobody knows."""
 
-        async def get(redis: Redis) -> bytes | None:
-            return await redis.get(_name(key))  # type: ignore[return-value]
+        async def get(redis: Redis) -> UUID | None:
+            found = await redis.eval(LEADER, 1, _name(key))
+            return UUID(found.decode()) if found else None
 
-        found = await self._cache.attempt(get, None)
-        return UUID(found.decode()) if found else None
+        return await self._cache.attempt(get, None)
 
     def let_go(self, key: str, run_id: UUID) -> None:
-        """See `Leading.let_go`."""
+        """See `Leading.let_go`: as soon as followers have its end, so that none takes it for dead
+        before."""
+        if self._led.get(key) == run_id:
+            landing = asyncio.create_task(self._land(key, run_id), name="leading: landing")
+            self._landing.add(landing)
+            landing.add_done_callback(self._landing.discard)
+
+    async def _land(self, key: str, run_id: UUID) -> None:
+        await self._ended(run_id)
         if self._led.get(key) == run_id:
             del self._led[key]
-            self._over.append((key, run_id))
-            self._wake.set()
+        await self._tell(LET_GO, [(key, run_id)])
+
+    async def _live(self) -> None:
+        """Be subscribed to the process's own channel."""
+        while True:
+            try:
+                async with self._life.pubsub() as told:
+                    await told.subscribe(f"flights:{self._process}")
+                    async for message in told.listen():
+                        if message["type"] == "subscribe":
+                            self._living.set()
+            except (RedisError, OSError):
+                await asyncio.sleep(AGAIN_SECONDS)
+            finally:
+                self._living.clear()
 
     async def _beat(self) -> None:
-        """Keep what is led, and give up what is over, which others wait for."""
         while True:
-            while not (self._led or self._over):
-                self._wake.clear()
-                await self._wake.wait()
-            await self._tell()
-            # Who has just taken a lead has its life already; what is over is told at once.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_SECONDS):
-                    while not self._over:
-                        self._wake.clear()
-                        await self._wake.wait()
+            await asyncio.sleep(BEAT_SECONDS)
+            await self._tell(KEEP, list(self._led.items()))
 
-    async def _tell(self) -> None:
-        over, self._over = self._over, []
-        if not over and not self._led:
+    async def _tell(self, script: str, led: Sequence[tuple[str, UUID]]) -> None:
+        if not led:
             return
-        led: Sequence[tuple[str, UUID]] = list(self._led.items())
 
         async def tell(redis: Redis) -> None:
             async with redis.pipeline(transaction=False) as pipe:
-                for key, run_id in over:
-                    pipe.eval(LET_GO, 1, _name(key), str(run_id))
                 for key, run_id in led:
-                    pipe.eval(KEEP, 1, _name(key), str(run_id), DEAD_MS)
+                    pipe.eval(script, 1, _name(key), f"{run_id} {self._process}", str(DEAD_MS))
                 await pipe.execute()
 
         await self._cache.attempt(tell, None)

@@ -6,7 +6,7 @@ from typing import cast
 
 # The timer has to come round this many times. While the event loop is busy it does not turn, and
 # an answer that has long arrived is read before the next turn.
-TURNS = 4
+TURNS = 10
 
 
 class Patience:

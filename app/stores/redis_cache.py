@@ -13,12 +13,11 @@ from typing import TypeVar
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from app.stores.cache_counts import CacheCounts
 from app.stores.patience import Patience
+from app.stores.redis_client import open_redis
 from app.stores.tag_index import free_some, put_under, set_aside
 
 log = structlog.get_logger(__name__)
@@ -28,6 +27,7 @@ Result = TypeVar("Result")
 # Each command in flight has a connection. The client refuses more than 100 of them with an error,
 # and opening hundreds at once takes longer than the timeout; 32 answer 1,000 look-ups in 0.1 s.
 MAX_IN_FLIGHT = 32
+PLACE_SECONDS = 1.0
 # Of their life entries lose up to so much.
 SPREAD = 0.1
 
@@ -45,13 +45,12 @@ class RedisCache:
         self._probe: asyncio.Task[None] | None = None
         self._freeing: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._redis = Redis.from_url(
+        self._redis = open_redis(
             url,
-            socket_connect_timeout=timeout_seconds,
+            socket_connect_timeout=None,
             # The deadline is `_guard`'s. The client would send within `asyncio.wait_for`, which on
             # Python 3.11 loses a cancellation that meets the end of what it waits for.
             socket_timeout=None,
-            retry=Retry(NoBackoff(), 0),
         )
 
     @property
@@ -120,7 +119,8 @@ class RedisCache:
             self.counts.skipped += 1
             return otherwise
         try:
-            async with Patience(self._timeout), self._places:
+            # The wait for a place says how busy this process is, not how Redis is.
+            async with Patience(PLACE_SECONDS), self._places, Patience(self._timeout):
                 # Who waited for a place may find that the others have met a Redis that hangs.
                 if self._probe is None:
                     return await call()

@@ -14,9 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from app.chat.elsewhere import AWAY, Passed, RunLost
@@ -24,6 +22,7 @@ from app.chat.model import Scope
 from app.chat.runs import Run
 from app.errors import EventsGone, Unavailable
 from app.stores.patience import Patience
+from app.stores.redis_client import open_redis
 
 log = structlog.get_logger(__name__)
 
@@ -50,16 +49,17 @@ class RedisRunStreams:
 
     def __init__(self, url: str, find: Find) -> None:
         self._find = find
-        self._redis = Redis.from_url(
+        self._redis = open_redis(
             url,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=None,  # a follower waits for as long as a run is silent
-            retry=Retry(NoBackoff(), 0),
         )
         self._running: dict[UUID, Run] = {}
+        self._new: dict[UUID, Run] = {}  # of which something has not been passed on
         self._began: dict[UUID, float] = {}
         self._passed: dict[UUID, int] = {}
-        self._beaten: dict[UUID, float] = {}
+        self._beaten: dict[UUID, float] = {}  # the one that was longest ago first
+        self._passing: dict[UUID, asyncio.Future[None]] = {}
         self._changed = asyncio.Event()
         self._tasks = [
             asyncio.create_task(self._publish(), name="run streams"),
@@ -85,8 +85,15 @@ class RedisRunStreams:
 
     def changed(self, run: Run) -> None:
         if run.id not in self._running:
-            self._running[run.id], self._began[run.id] = run, time.monotonic()
+            self._began[run.id] = time.monotonic()
+        self._running[run.id] = self._new[run.id] = run
         self._changed.set()
+
+    async def ended(self, run_id: UUID) -> None:
+        """Wait until a run's end is there for others to read, or Redis is away."""
+        if run_id in self._running:
+            waiting = self._passing.setdefault(run_id, asyncio.get_running_loop().create_future())
+            await asyncio.wait({waiting})
 
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
         await self._tell("cancel", scope, run_id)
@@ -171,6 +178,7 @@ class RedisRunStreams:
         if what == "cancel":
             run.cancel()
         elif what == "attend":
+            run.frames_from(0)  # from now on somebody sees what it says
             run.attend(2 * ATTEND_SECONDS)
 
     async def _publish(self) -> None:
@@ -194,39 +202,59 @@ class RedisRunStreams:
             await asyncio.sleep(COALESCE_SECONDS)
 
     async def _pass_on(self) -> None:
-        """Write what is new of every run, and that it is alive, in one round trip."""
+        """Write what is new of every run, and that it is alive, in one round trip. Runs that are
+        silent cost nothing between two beats, however many they are."""
         now = time.monotonic()
+        new, self._new = self._new, {}
+        told = self._to_be_told(new, now)
         passed: dict[UUID, int] = {}
-        ended: list[UUID] = []
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for run in list(self._running.values()):
-                if run.is_unseen and (run.finished or now - self._began[run.id] < COALESCE_SECONDS):
-                    # Over, it is told from what is stored; and it may soon be.
-                    if run.finished:
-                        ended.append(run.id)
-                    continue
-                key, start = _key(run.scope, run.id), self._passed.get(run.id, 0)
-                frames = run.frames_from(start)
-                if frames:
-                    end = b"1" if run.finished else b"0"
-                    passed[run.id] = start + len(frames)
-                    fields: Fields = {
-                        "last": passed[run.id],
-                        "frames": b"".join(frames),
-                        "end": end,
-                    }
-                    pipe.xadd(key, fields)
-                if run.finished:
-                    ended.append(run.id)
-                    pipe.expire(key, KEPT_SECONDS)
-                elif frames or now - self._beaten.get(run.id, 0.0) >= BEAT_SECONDS:
-                    self._beaten[run.id] = now
-                    pipe.expire(key, ALIVE_SECONDS)
-            if len(pipe):
-                await pipe.execute()
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for run in {**told, **self._due(now)}.values():
+                    self._queue(pipe, run, now, passed)
+                if len(pipe):
+                    await pipe.execute()
+        except BaseException:
+            self._new = {**told, **self._new}
+            raise
         self._passed.update(passed)
-        for run_id in ended:
-            self._forget(run_id)
+        for run in told.values():
+            if run.finished and run.id not in self._new:
+                self._forget(run.id)
+
+    def _to_be_told(self, new: dict[UUID, Run], now: float) -> dict[UUID, Run]:
+        """Those of the new that somebody may read elsewhere. One that is over before anybody had
+        an event of it is told from what is stored, and one that has just begun may soon be."""
+        told: dict[UUID, Run] = {}
+        for run_id, run in new.items():
+            if run.is_unseen and run.finished:
+                self._forget(run_id)
+            elif run.is_unseen and now - self._began[run_id] < COALESCE_SECONDS:
+                self._new[run_id] = run
+                self._changed.set()
+            else:
+                told[run_id] = run
+        return told
+
+    def _due(self, now: float) -> dict[UUID, Run]:
+        """The runs that have to say that they are alive."""
+        due: dict[UUID, Run] = {}
+        for run_id, beaten in self._beaten.items():
+            if now - beaten < BEAT_SECONDS:
+                break
+            due[run_id] = self._running[run_id]
+        return due
+
+    def _queue(self, pipe: Pipeline, run: Run, now: float, passed: dict[UUID, int]) -> None:
+        key, start = _key(run.scope, run.id), self._passed.get(run.id, 0)
+        if frames := run.frames_from(start):
+            passed[run.id] = start + len(frames)
+            end = b"1" if run.finished else b"0"
+            fields: Fields = {"last": passed[run.id], "frames": b"".join(frames), "end": end}
+            pipe.xadd(key, fields)
+        pipe.expire(key, KEPT_SECONDS if run.finished else ALIVE_SECONDS)
+        self._beaten.pop(run.id, None)
+        self._beaten[run.id] = now
 
     def _forget_finished(self) -> None:
         """While Redis is away: what is over is told from what is stored, and must not pile up."""
@@ -235,8 +263,10 @@ class RedisRunStreams:
                 self._forget(run.id)
 
     def _forget(self, run_id: UUID) -> None:
-        for known in (self._running, self._began, self._passed, self._beaten):
+        for known in (self._running, self._new, self._began, self._passed, self._beaten):
             known.pop(run_id, None)
+        if waiting := self._passing.pop(run_id, None):
+            waiting.set_result(None)
 
 
 class NoStreams:
@@ -251,6 +281,9 @@ class NoStreams:
     async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
         raise Unavailable(AWAY, retry_after=ATTEND_SECONDS)
         yield b""
+
+    async def ended(self, run_id: UUID) -> None:
+        return None
 
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
         raise Unavailable(AWAY, retry_after=ATTEND_SECONDS)

@@ -1,8 +1,8 @@
 """One leader a key over processes, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from itertools import pairwise
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,18 +19,32 @@ async def cache(servers: Servers) -> AsyncIterator[RedisCache]:
     await cache.aclose()
 
 
-@pytest.fixture
-async def one(cache: RedisCache) -> AsyncIterator[RedisLeading]:
-    leading = RedisLeading(cache)
-    yield leading
-    await leading.aclose()
+async def ended(run_id: UUID) -> None:
+    """What the run said is there for others at once."""
+
+
+@asynccontextmanager
+async def process(
+    cache: RedisCache, url: str, ended: Callable[[UUID], Awaitable[None]] = ended
+) -> AsyncIterator[RedisLeading]:
+    leading = RedisLeading(cache, url, ended)
+    try:
+        await leading._living.wait()
+        yield leading
+    finally:
+        await leading.aclose()
 
 
 @pytest.fixture
-async def other(cache: RedisCache) -> AsyncIterator[RedisLeading]:
-    leading = RedisLeading(cache)
-    yield leading
-    await leading.aclose()
+async def one(cache: RedisCache, servers: Servers) -> AsyncIterator[RedisLeading]:
+    async with process(cache, servers.redis_url) as leading:
+        yield leading
+
+
+@pytest.fixture
+async def other(cache: RedisCache, servers: Servers) -> AsyncIterator[RedisLeading]:
+    async with process(cache, servers.redis_url) as leading:
+        yield leading
 
 
 async def until(leading: RedisLeading, key: str, run_id: UUID | None) -> None:
@@ -53,27 +67,41 @@ async def test_the_first_one_leads_for_as_long_as_it_is_at_it(
     assert await other.lead(key, second) is None
 
 
-async def test_beats_outlast_the_life_of_a_key(
-    one: RedisLeading, other: RedisLeading, cache: RedisCache
-) -> None:
-    key, first = str(uuid4()), uuid4()
-    await one.lead(key, first)
-    lives = []
-    async with asyncio.timeout(10):
-        while len(lives) < 3 or not any(b > a for a, b in pairwise(lives)):
-            lives.append(await cache.attempt(lambda redis: redis.pttl(f"flight:{key}"), 0))
-    assert min(lives) > 0
-    assert await other.leader(key) == first
-
-
-async def test_a_leader_that_is_silent_is_one_no_more(
+async def test_a_leader_whose_process_is_gone_is_one_no_more(
     one: RedisLeading, other: RedisLeading
 ) -> None:
     key, first, second = str(uuid4()), uuid4(), uuid4()
     await one.lead(key, first)
-    one._beating.cancel()  # as if its process were killed
+    for task in one._tasks:
+        task.cancel()  # its connection ends with it, as if its process were killed
     await until(other, key, None)
     assert await other.lead(key, second) is None
+    assert await other.leader(key) == second
+
+
+async def test_of_one_process_the_latest_leads(one: RedisLeading, other: RedisLeading) -> None:
+    key, first, second = str(uuid4()), uuid4(), uuid4()
+    await one.lead(key, first)
+    assert await one.lead(key, second) is None
+    one.let_go(key, first)
+    assert await other.lead(key, uuid4()) == second
+
+
+async def test_a_leader_goes_when_others_have_its_end(
+    one: RedisLeading, cache: RedisCache, servers: Servers
+) -> None:
+    key, first, end = str(uuid4()), uuid4(), asyncio.Event()
+
+    async def wait(run_id: UUID) -> None:
+        assert run_id == first
+        await end.wait()
+
+    async with process(cache, servers.redis_url, wait) as slow:
+        await slow.lead(key, first)
+        slow.let_go(key, first)
+        assert await one.leader(key) == first
+        end.set()
+        await until(one, key, None)
 
 
 async def test_closing_lets_go_at_once(one: RedisLeading, other: RedisLeading) -> None:
@@ -85,7 +113,7 @@ async def test_closing_lets_go_at_once(one: RedisLeading, other: RedisLeading) -
 
 async def test_without_redis_everybody_leads() -> None:
     cache = RedisCache("redis://127.0.0.1:9", timeout_seconds=0.2, retry_after_seconds=60)
-    leading = RedisLeading(cache)
+    leading = RedisLeading(cache, "redis://127.0.0.1:9", ended)
     try:
         assert await leading.lead("key", uuid4()) is None
         assert await leading.leader("key") is None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from typing import Self
+from typing import Self, cast
 
 from tests.soak.provider import reset
 
@@ -127,8 +127,7 @@ class _Side(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self._link.join(self)
 
     def data_received(self, data: bytes) -> None:

@@ -6,7 +6,7 @@ Whoever measures with hundreds of open streams on two cores cannot afford an HTT
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -30,8 +30,7 @@ class Reader(asyncio.Protocol):
         self.over: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.asked = time.perf_counter()
         transport.write(self._request)
 

@@ -27,6 +27,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Sett
         ("DATABASE_OWNER_URL", "secret"),
         ("REDIS_URL", "secret:6379"),
         ("PORT", "many"),
+        ("CITESTREAM_WORKERS", "0"),
+        ("CITESTREAM_WORKERS", "88"),
     ],
 )
 def test_what_would_do_nothing_or_harm_is_refused_by_name(

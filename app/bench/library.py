@@ -1,0 +1,202 @@
+"""A portfolio of synthetic documents, put in by the service's own ingestion, and questions to it.
+
+Every document is about one subject, a topic and a technology, and has ten paragraphs that become a
+chunk each. The vector of a subject is what the encoder makes of its name; a chunk lies around that
+of its document, so ten thousand of them cost no more than two hundred texts of the encoder's time.
+"""
+
+import random
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import asyncpg
+import numpy as np
+
+from app.bench.corpus import scattered
+from app.chat.encoders import EncodersByName
+from app.chat.language import detect_language
+from app.chat.model import Scope, Vector
+from app.chat.ports import Encoder
+from app.ingest.ingestor import Ingestor
+from app.ingest.ports import NewDocument
+from app.stores.database import Database
+from app.stores.documents import PgDocuments
+from app.stores.migrate import as_owner
+from app.stores.portfolios import PgPortfolios
+from app.stores.vector_indexes import VectorIndexes
+from app.stores.vectors import PgVectors
+
+CHUNKS_A_DOCUMENT, CHUNK_CHARS, PARAGRAPH_CHARS = 10, 900, 700
+DOCUMENTS_AT_ONCE = 50
+MAX_DOCUMENT_BYTES = 1 << 20
+EXACT_BELOW = 700  # as the service has it by default
+TOPICS = (
+    "billing", "search", "bookings", "payroll", "shipping", "analytics", "inventory", "messaging",
+    "reporting", "onboarding", "scheduling", "invoicing", "mapping", "archiving", "monitoring",
+    "translation", "payments", "ticketing", "forecasting", "auditing",
+)  # fmt: skip
+TECHNOLOGIES = (
+    "React", "Django", "Postgres", "Kafka", "Rust", "Kotlin", "Angular", "Redis", "Spark",
+    "Flutter",
+)  # fmt: skip
+PEOPLE = (
+    "Ana Ruiz", "Bo Lindt", "Carla Diaz", "Dan Brown", "Eva Novak", "Finn Olsen", "Gita Rao",
+    "Hugo Lopez", "Iris Klein", "Jan Visser", "Kim Tran", "Lea Fischer", "Max Weber", "Nina Rossi",
+    "Omar Haddad", "Pia Berg", "Quinn Walsh", "Rosa Pinto", "Sven Lund", "Tara Singh",
+)  # fmt: skip
+YEARS = tuple(range(2001, 2026))
+SENTENCES = (
+    "{person} led the {topic} project in {year} and moved it to {technology}.",
+    "The team built the {topic} service with {technology}, which {person} reviewed in {year}.",
+    "In {year} the {topic} pipeline processed {number} records a day on {technology}.",
+    "{person} wrote that {topic} needs {number} hours of work before the next release.",
+    "Customers asked for {topic} with {technology} in {year}, and {number} of them use it now.",
+    "A migration from {technology} in {year} took {number} days because of old {topic} data.",
+)
+# All of them are of the same complexity, so that as many passages are wanted for each.
+QUESTIONS = (
+    "Which {topic} projects used {technology} under {person} in {year}?",
+    "What {topic} projects did {person} build with {technology} in {year}?",
+    "Which teams moved {topic} projects to {technology} with {person} in {year}?",
+    "What {technology} projects for {topic} were there under {person} in {year}?",
+)
+# What `app.bench.baseline` searches.
+OWN_TABLE = (
+    """
+CREATE TABLE bench_passages AS
+SELECT d.title, c.text, e.embedding::halfvec({dimension}) AS embedding
+  FROM rag_embedding e JOIN rag_chunk c ON c.id = e.chunk_id
+  JOIN documents d ON d.id = c.document_id
+ WHERE e.portfolio_id = {portfolio}
+""",
+    "CREATE INDEX ON bench_passages USING hnsw (embedding halfvec_cosine_ops)",
+    "VACUUM ANALYZE bench_passages",
+    "GRANT SELECT ON bench_passages TO PUBLIC",
+)
+# Prime, so that every question comes once before the first one comes again.
+STRIDE = 619_979
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A filled portfolio."""
+
+    scope: Scope
+    portfolio: int
+    chunks: int
+
+
+class Clustered:
+    """`app.chat.ports.Encoder` that gives a document's texts vectors around its subject's."""
+
+    def __init__(self, encoder: Encoder, subjects: Mapping[str, Vector]) -> None:
+        self.name, self.dimension = encoder.name, encoder.dimension
+        self.languages = encoder.languages
+        self._subjects = subjects
+
+    async def embed_query(self, text: str) -> Vector:
+        return (await self.embed_documents([text]))[0]
+
+    async def embed_documents(self, texts: Sequence[str]) -> Sequence[Vector]:
+        return [self._around(text) for text in texts]
+
+    def _around(self, text: str) -> Vector:
+        topic, technology, *_ = text.split()
+        centre = np.asarray([self._subjects[f"{topic} {technology}"]], dtype=np.float32)
+        vectors = scattered(np.random.default_rng(zlib.crc32(text.encode())), centre)
+        return [float(value) for value in vectors[0]]
+
+
+def subjects() -> list[str]:
+    return [f"{topic} {technology}" for topic in TOPICS for technology in TECHNOLOGIES]
+
+
+def questions(start: int, count: int) -> list[str]:
+    """So many from one of 400,000 on, none of which asks the same as another."""
+    parts: tuple[Sequence[object], ...] = (QUESTIONS, TOPICS, TECHNOLOGIES, PEOPLE, YEARS)
+    many = prod(len(part) for part in parts)
+    asked = []
+    for number in range(start, start + count):
+        chosen, left = [], number * STRIDE % many
+        for part in parts:
+            left, place = divmod(left, len(part))
+            chosen.append(part[place])
+        form, topic, technology, person, year = map(str, chosen)
+        asked.append(form.format(topic=topic, technology=technology, person=person, year=year))
+    return asked
+
+
+def documents(chunks: int) -> Iterator[NewDocument]:
+    """Documents that come to so many chunks, a multiple of ten."""
+    chance, all_subjects = random.Random(11), subjects()  # noqa: S311 — texts, not secrets
+    for number in range(chunks // CHUNKS_A_DOCUMENT):
+        subject = all_subjects[number % len(all_subjects)]
+        topic, technology = subject.split()
+        paragraphs = [_paragraph(chance, topic, technology) for _ in range(CHUNKS_A_DOCUMENT)]
+        yield NewDocument(f"{subject} {number}", "\n\n".join(paragraphs), f"bench:{number}")
+
+
+async def fill(
+    database: Database, owner_url: str, encoder: Encoder, scope: Scope, chunks: int
+) -> Library:
+    """Make a portfolio of so many chunks for an encoder that the database is prepared for, with
+    its index."""
+    names = subjects()
+    vectors = await encoder.embed_documents(names)
+    encoders: EncodersByName = {
+        encoder.name: Clustered(encoder, dict(zip(names, vectors, strict=True)))
+    }
+    values = {"name": f"bench {chunks}"}
+    portfolio = await PgPortfolios(database, encoders).create(scope, values)
+    await _ingest(database, encoders, scope, portfolio.id, list(documents(chunks)))
+    await VectorIndexes(owner_url, EXACT_BELOW).update()
+    async with as_owner(owner_url) as owner:
+        for table in ("portfolios", "documents", "rag_chunk", "rag_embedding", "rag_terms"):
+            await owner.execute(f"VACUUM ANALYZE {table}")
+    filled = await PgPortfolios(database, encoders).get(scope, portfolio.id)
+    return Library(scope, portfolio.id, filled.chunk_count)
+
+
+async def make_table(owner: asyncpg.Connection, portfolio: int, dimension: int) -> None:
+    """The yardstick's table of a portfolio's chunks, over a connection of the owner's that sees
+    them."""
+    for statement in OWN_TABLE:
+        await owner.execute(statement.format(portfolio=portfolio, dimension=dimension))
+
+
+async def _ingest(
+    database: Database,
+    encoders: EncodersByName,
+    scope: Scope,
+    portfolio: int,
+    texts: Sequence[NewDocument],
+) -> None:
+    ingestor = Ingestor(
+        PgDocuments(database),
+        encoders,
+        PgVectors(database),
+        detect=detect_language,
+        chunk_chars=CHUNK_CHARS,
+        max_document_bytes=MAX_DOCUMENT_BYTES,
+    )
+    for start in range(0, len(texts), DOCUMENTS_AT_ONCE):
+        some = texts[start : start + DOCUMENTS_AT_ONCE]
+        accepted = await ingestor.accept(scope, portfolio, some)
+        await ingestor.index([each.upload_id for each in accepted if each.upload_id is not None])
+    await ingestor.close()
+
+
+def _paragraph(chance: random.Random, topic: str, technology: str) -> str:
+    said = ""
+    while len(said) < PARAGRAPH_CHARS:
+        said += chance.choice(SENTENCES).format(
+            topic=chance.choice((topic, topic, chance.choice(TOPICS))),
+            technology=chance.choice((technology, technology, chance.choice(TECHNOLOGIES))),
+            person=chance.choice(PEOPLE),
+            year=chance.choice(YEARS),
+            number=chance.randint(2, 900),
+        )
+        said += " "
+    return said.strip()
