@@ -11,8 +11,7 @@ from app.chat.flights import Alone
 from app.chat.runs import Runs
 from app.encoder.rerank_client import RerankerClient
 from app.providers.breaker import BreakerLimits
-from app.providers.mistral import MistralConfig
-from app.providers.openai import OpenAIConfig
+from app.providers.configs import MistralConfig, OpenAIConfig
 from app.providers.policy import Attempts
 from app.providers.registry import ConfiguredProviders
 from app.providers.relay import Deadlines

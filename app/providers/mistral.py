@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +9,7 @@ import httpx2
 from mistralai.client import Mistral, errors
 
 from app.chat.ports import Finish, Prompt
+from app.providers.configs import MistralConfig
 from app.providers.faults import Vendor
 from app.providers.relay import Deadlines, relay
 from app.providers.wire import NO_KEY, open_client
@@ -21,15 +21,6 @@ VENDOR = Vendor(
     url_variable="MISTRAL_SERVER_URL",
     model_variable="MISTRAL_MODEL",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MistralConfig:
-    """`server_url` None is Mistral itself; the SDK adds `/v1/chat/completions` to any other."""
-
-    api_key: str = field(repr=False)
-    model: str
-    server_url: str | None = None
 
 
 class MistralProvider:

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
 from app.chat.ports import Finish, Prompt
+from app.providers.configs import OpenAIConfig
 from app.providers.faults import Vendor
 from app.providers.relay import Deadlines, relay
 from app.providers.wire import NO_KEY, is_stream, open_client
@@ -17,15 +17,6 @@ OPENAI_URL = "https://api.openai.com/v1"
 # Left out where a server or model refuses them: older servers do not know stream_options, and
 # reasoning models take no temperature.
 OPTIONAL_FIELDS = ("stream_options", "temperature")
-
-
-@dataclass(frozen=True, slots=True)
-class OpenAIConfig:
-    """`base_url` None is OpenAI itself; any other is taken as it is, `/v1` included."""
-
-    api_key: str = field(repr=False)
-    model: str
-    base_url: str | None = None
 
 
 class OpenAIProvider:

@@ -4,16 +4,22 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from app.chat.model import Agent
 from app.chat.ports import Provider
 from app.errors import InvalidInput
 from app.providers.breaker import Breaker, BreakerLimits, Breakers
+from app.providers.configs import MistralConfig, OpenAIConfig
 from app.providers.extractive import ExtractiveProvider
-from app.providers.mistral import MistralConfig, MistralProvider
-from app.providers.openai import OpenAIConfig, OpenAIProvider
 from app.providers.policy import Attempts, Guarded, ResilientProvider
 from app.providers.relay import Deadlines
+
+if TYPE_CHECKING:
+    from app.providers.mistral import MistralProvider
+    from app.providers.openai import OpenAIProvider
+
+    AnyVendor = OpenAIProvider | MistralProvider
 
 NEEDS = {
     "openai": "OPENAI_API_KEY (or OPENAI_BASE_URL for a server of your own)",
@@ -36,12 +42,17 @@ class ConfiguredProviders:
         self._attempts = attempts or Attempts(first_token_seconds=deadlines.first_token_seconds)
         breakers = Breakers(limits or BreakerLimits(), clock)
         self._extractive = ExtractiveProvider()
-        self._vendors: dict[str, OpenAIProvider | MistralProvider] = {}
+        self._vendors: dict[str, AnyVendor] = {}
         self._breakers: dict[str, Breaker] = {"extractive": breakers.of("extractive")}
+        # Not at the top: each brings its SDK, both together 18 MB and half a second.
         if openai:
+            from app.providers.openai import OpenAIProvider
+
             self._vendors["openai"] = OpenAIProvider(openai, deadlines)
             self._breakers["openai"] = breakers.of("openai", openai.base_url, openai.api_key)
         if mistral:
+            from app.providers.mistral import MistralProvider
+
             self._vendors["mistral"] = MistralProvider(mistral, deadlines)
             self._breakers["mistral"] = breakers.of("mistral", mistral.server_url, mistral.api_key)
 

@@ -20,9 +20,10 @@ from app.errors import (
     ProviderTruncated,
     ProviderUnavailable,
 )
+from app.providers.configs import MistralConfig, OpenAIConfig
 from app.providers.extractive import ExtractiveProvider
-from app.providers.mistral import MistralConfig, MistralProvider
-from app.providers.openai import OpenAIConfig, OpenAIProvider
+from app.providers.mistral import MistralProvider
+from app.providers.openai import OpenAIProvider
 from app.providers.relay import Deadlines
 from tests.support.vendors import Script, VendorServer, unused_url
 

@@ -7,9 +7,10 @@ import pytest
 
 from app.chat.model import Agent
 from app.errors import InvalidInput
+from app.providers.configs import MistralConfig, OpenAIConfig
 from app.providers.faults import retry_after
-from app.providers.mistral import MistralConfig, without_version
-from app.providers.openai import OpenAIConfig, OpenAIProvider, is_own, label
+from app.providers.mistral import without_version
+from app.providers.openai import OpenAIProvider, is_own, label
 from app.providers.registry import ConfiguredProviders
 from app.providers.relay import Deadlines
 

@@ -1,0 +1,21 @@
+"""What each vendor is configured with; apart from their adapters, which bring the vendors' SDKs."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIConfig:
+    """`base_url` None is OpenAI itself; any other is taken as it is, `/v1` included."""
+
+    api_key: str = field(repr=False)
+    model: str
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MistralConfig:
+    """`server_url` None is Mistral itself; the SDK adds `/v1/chat/completions` to any other."""
+
+    api_key: str = field(repr=False)
+    model: str
+    server_url: str | None = None
