@@ -31,14 +31,14 @@ SELECT q.content AS message, r.language, count(*) AS times
 """
 NEXT = """
 SELECT q.content AS message, n.language, count(*) AS times
-  FROM (SELECT id, conversation_id, question_id, started_at FROM runs
+  FROM (SELECT id, conversation_id, question_id, finished_at FROM runs
          WHERE agent_id = $1 AND started_at > now() - $2::interval
          ORDER BY id DESC LIMIT $3) r
   JOIN messages before ON before.id = r.question_id AND before.content = $5
   CROSS JOIN LATERAL (
        SELECT question_id, language FROM runs
-        WHERE conversation_id = r.conversation_id AND started_at > r.started_at
-        ORDER BY started_at LIMIT 1) n
+        WHERE conversation_id = r.conversation_id AND finished_at > r.finished_at
+        ORDER BY finished_at LIMIT 1) n
   JOIN messages q ON q.id = n.question_id
  GROUP BY q.content, n.language
  ORDER BY times DESC, message

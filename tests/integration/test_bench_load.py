@@ -1,21 +1,15 @@
 """The yardstick, the provider and the clients of `citestream bench concurrency` and `memory`."""
 
 import asyncio
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from app.bench import concurrency, memory
 from app.bench.baseline_clients import Embedder, Redis, Vendor
-from app.bench.figures import Figure
-from app.bench.installation import OURS, THEIRS, installation
 from app.bench.library import STRIDE, documents, questions
 from app.bench.workers import Worker, WorkerFailed, worker
 from app.chat.complexity import analyze_query_complexity
@@ -192,42 +186,3 @@ async def test_open_streams_are_listened_to_and_left() -> None:
         assert len(watched["gaps"]) <= watched["tokens"] + 3  # and what each has waited at the end
         assert await clients.ask({"do": "close"}) == {"closed": 3}
         await left.wait()
-
-
-async def test_ours_and_the_yardstick_answer_the_same_questions(exports: Path) -> None:
-    lines: list[str] = []
-    asking = concurrency.Load(
-        lone=10, first=4, first_clients=2, whole=4, whole_clients=2, streams=3, tokens=40,
-        cached=10, cached_distinct=2, cached_many=20, cached_clients=4,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="citestream-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        started = installation(
-            folder, lines.append, chunks=200, cache=exports, variables=memory.PATIENT
-        )
-        async with started as running:
-            measured = await concurrency.measure(running, lines.append, 1, asking)
-            opened = memory.Load(
-                questions=4, clients=2, streams=6, opening=2, settle_seconds=0.1, watch_seconds=0.5
-            )
-            idle = {figure.name: figure for figure in await memory.measure(
-                running, lines.append, 1, opened
-            )}  # fmt: skip
-            heard = await running.ask(
-                THEIRS, await running.requests(THEIRS, running.questions(1), "paced-0-0-50"), 1
-            )
-            assert heard["tokens"] == 50
-    figures = {figure.name: figure for figure in concurrency.figures(measured, asking)}
-    check_figures(figures)
-    for name in (OURS, THEIRS):
-        assert all(value > 0 for value in measured.rounds[0].values())
-        assert idle[f"6 streams of a token each 100 ms: tokens, {name}"].median > 0
-    assert any(line.startswith("round 1 of 1, ours (baseline): first token 1") for line in lines)
-
-
-def check_figures(figures: dict[str, Figure]) -> None:
-    wrong = figures["answers that were cached and should not be, or were not"]
-    assert wrong.values == [0]
-    limits = [orjson.dumps(each.fields()) for each in figures.values() if each.limit is not None]
-    assert len(limits) >= 5
