@@ -174,12 +174,6 @@ class Interrupted(AppError):
     status = 409
 
 
-class ServiceStopping(Interrupted):
-    """The service is stopping, and the answer with it; what there was of it is kept. Ask again."""
-
-    retryable = True
-
-
 def named(code: str) -> AppError:
     """An error by its code, with its default message; AppError for one that is not known."""
     kinds = [AppError]

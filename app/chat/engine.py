@@ -19,7 +19,7 @@ from app.chat.ports import IdempotencyKey
 from app.chat.replay import failed
 from app.chat.runs import Encode, Run, Runs
 from app.chat.warming import Warmed
-from app.errors import AppError, Interrupted, InvalidInput, NotFound, ServiceStopping
+from app.errors import AppError, Interrupted, InvalidInput, NotFound
 from app.performance import PerformanceMonitor
 
 log = structlog.get_logger(__name__)
@@ -233,7 +233,7 @@ class Engine:
             self.runs.finish(run)
             return
         except asyncio.CancelledError:
-            error = ServiceStopping() if self.runs.closed else Interrupted()
+            error = Interrupted()
         except AppError as caught:
             error = caught
             log.warning("run failed", run_id=str(run.id), code=error.code, cause=cause(error))

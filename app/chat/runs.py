@@ -274,11 +274,6 @@ class Runs:
         """Those that are being produced."""
         return list(self._active)
 
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
     async def close(self) -> None:
         """Refuse new runs, cancel every active one, and wait until each has stored what it had
         and ended."""
