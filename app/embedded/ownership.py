@@ -43,10 +43,10 @@ class DataFolder:
     def make(self) -> None:
         """Make the folder unless it exists. EmbeddedError when it cannot be written."""
         try:
-            if not self.path.exists():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                # Root's servers run as another user, who must pass through; nobody may list it.
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # several processes may start at once
                 self.path.mkdir(mode=0o700)
+                # Root's servers run as another user, who must pass through; nobody may list it.
                 if os.geteuid() == 0:
                     self.path.chmod(0o711)
             self.logs.mkdir(mode=0o700, exist_ok=True)
