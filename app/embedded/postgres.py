@@ -22,6 +22,7 @@ from urllib.parse import quote
 import asyncpg
 
 from app.embedded.home import Home, reachable_software, socket_folder
+from app.embedded.memory import shared_buffers_mb
 from app.embedded.process import (
     BARE_ENVIRONMENT,
     POLL_SECONDS,
@@ -130,7 +131,7 @@ class Postgres:
             "unix_socket_permissions": "0700",
             "port": str(PORT),
             "max_connections": "100",
-            "shared_buffers": "128MB",
+            "shared_buffers": f"{shared_buffers_mb()}MB",
             "timezone": "UTC",
             "log_timezone": "UTC",
             "log_checkpoints": "off",
