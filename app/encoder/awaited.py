@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from app.encoder.standby import ASK_SECONDS, Service, StandbyEncoder, StartLocal
+from app.encoder.standby import ASK_SECONDS, Service, StandbyEncoder, StartLocal, stand_in
 from app.errors import AppError, EncoderUnavailable
 
 log = structlog.get_logger(__name__)
@@ -101,23 +101,15 @@ class AwaitedEncoder:
             self._reason = error.message
             # With a time to wait it is there and still loads its model.
             if error.retry_after is None and self._standing_in is None:
-                self._standing_in = asyncio.create_task(self._stand_in(), name="local encoder")
+                standing_in = stand_in(self._start_local, self._lend)
+                self._standing_in = asyncio.create_task(standing_in, name="local encoder")
             return False
         return True
 
-    async def _stand_in(self) -> None:
-        if self._start_local is None:
-            return
-        try:
-            async with self._start_local() as local:
-                await self._lend(StandbyEncoder(local, None))
-        except AppError as error:
-            log.warning("no local encoder", reason=error.message)
-
-    async def _lend(self, local: StandbyEncoder) -> None:
+    async def _lend(self, service: Service) -> None:
         """Let it be the encoder until that has come."""
-        log.info("local encoder stands in", name=local.name)
-        self._encoder = local
+        log.info("local encoder stands in", name=service.name)
+        local = self._encoder = StandbyEncoder(service, None)
         try:
             await asyncio.Event().wait()
         finally:

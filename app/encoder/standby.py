@@ -24,6 +24,9 @@ Result = TypeVar("Result")
 ASK_SECONDS = 0.5
 # A question waits no longer than this for its vector; a lone query takes 10 ms.
 QUERY_SECONDS = 1.5
+# A local encoder that could not be started (the one of another process was just ending, or there is
+# no memory) is tried again, less and less often: each try may load a model in vain.
+AGAIN_SECONDS, AGAIN_AT_MOST_SECONDS = 1.0, 60.0
 
 
 class Service(Encoder, Protocol):
@@ -33,6 +36,21 @@ class Service(Encoder, Protocol):
 
 
 StartLocal = Callable[[], AbstractAsyncContextManager[Service]]
+Use = Callable[[Service], Awaitable[None]]
+
+
+async def stand_in(start_local: StartLocal | None, use: Use) -> None:
+    """Start a local encoder, where there is a way, until one has come that `use` returns from."""
+    pause = AGAIN_SECONDS
+    while start_local is not None:
+        try:
+            async with start_local() as local:
+                await use(local)
+                return
+        except AppError as error:
+            log.warning("no local encoder", reason=error.message, again_in_seconds=pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, AGAIN_AT_MOST_SECONDS)
 
 
 class StandbyEncoder:
@@ -106,7 +124,7 @@ class StandbyEncoder:
         if self._tasks:
             return
         log.warning("encoder away", name=self.name, stand_in=self._start_local is not None)
-        standing_in = asyncio.create_task(self._stand_in())
+        standing_in = asyncio.create_task(stand_in(self._start_local, self._use))
         asking = asyncio.create_task(self._until_back(standing_in))
         self._tasks = [standing_in, asking]
 
@@ -131,18 +149,14 @@ class StandbyEncoder:
         standing_in.cancel()
         await asyncio.wait({standing_in})
 
-    async def _stand_in(self) -> None:
-        if self._start_local is None:
+    async def _use(self, local: Service) -> None:
+        """Let it stand in until the service is back."""
+        if local.name != self.name:
+            log.warning("local encoder is another one", name=local.name)
             return
+        log.info("local encoder stands in", name=local.name)
+        self._local = local
         try:
-            async with self._start_local() as local:
-                if local.name != self.name:
-                    log.warning("local encoder is another one", name=local.name)
-                    return
-                self._local = local
-                log.info("local encoder stands in", name=local.name)
-                await asyncio.Event().wait()  # until the service is back
-        except AppError as error:
-            log.warning("no local encoder", reason=error.message)
+            await asyncio.Event().wait()
         finally:
             self._local = None

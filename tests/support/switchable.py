@@ -44,10 +44,12 @@ class Switchable(HashEncoder):
 
 
 class Local:
-    """Starts a local encoder, once it may; remembers whether it was stopped."""
+    """Starts a local encoder, once it may, after it has failed so often; remembers whether it was
+    stopped."""
 
-    def __init__(self, name: str = "hash-384") -> None:
+    def __init__(self, name: str = "hash-384", failures: int = 0) -> None:
         self.encoder = Switchable(name)
+        self.failures = failures
         self.may_start = asyncio.Event()
         self.started = asyncio.Event()
         self.stopped = asyncio.Event()
@@ -55,6 +57,9 @@ class Local:
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[Switchable]:
         await self.may_start.wait()
+        if self.failures:
+            self.failures -= 1
+            raise EncoderUnavailable
         try:
             self.started.set()
             yield self.encoder

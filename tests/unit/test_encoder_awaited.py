@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.chat.encoders import EncoderNotConfigured, encoder_named
-from app.encoder import awaited
+from app.encoder import awaited, standby
 from app.encoder.awaited import AwaitedEncoder
 from app.encoder.configured import ConfiguredEncoders
 from app.encoder.standby import StartLocal
@@ -19,6 +19,7 @@ from tests.support.switchable import Local, Switchable
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(awaited, "ASK_SECONDS", 0.001)
+    monkeypatch.setattr(standby, "AGAIN_SECONDS", 0.001)
 
 
 @asynccontextmanager
@@ -79,7 +80,7 @@ async def test_a_hung_one_holds_the_start_up_only_shortly(monkeypatch: pytest.Mo
 
 
 async def test_a_local_one_stands_in_and_leaves_when_it_comes() -> None:
-    service, local = absent(), Local()
+    service, local = absent(), Local(failures=2)
     local.may_start.set()
     async with started(service, local) as (encoder, encoders):
         await until(lambda: encoder.is_available)

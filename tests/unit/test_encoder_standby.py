@@ -13,6 +13,7 @@ from tests.support.switchable import Local, Switchable
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standby, "ASK_SECONDS", 0.001)
+    monkeypatch.setattr(standby, "AGAIN_SECONDS", 0.001)
 
 
 async def test_while_away_without_a_local_one_every_request_fails_at_once() -> None:
@@ -59,6 +60,19 @@ async def test_a_local_one_stands_in_until_then_and_is_stopped() -> None:
         await local.stopped.wait()
     await encoder.embed_query("b")
     assert service.asked == 2
+    await encoder.aclose()
+
+
+async def test_a_local_one_that_could_not_start_is_started_again() -> None:
+    service, local = Switchable(), Local(failures=3)
+    service.up = False
+    local.may_start.set()
+    encoder = StandbyEncoder(service, local)
+    with pytest.raises(EncoderUnavailable):
+        await encoder.embed_query("a")
+    async with asyncio.timeout(5):
+        await local.started.wait()
+    assert len(await encoder.embed_query("a")) == 384
     await encoder.aclose()
 
 
