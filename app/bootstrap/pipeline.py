@@ -104,7 +104,7 @@ async def build_pipeline(
     return Pipeline(
         conversations=PgConversations(database),
         finder=finder(flights),
-        unshared=finder(Flights(Runs(), Alone(), NoStreams().follow, decode)),
+        unshared=finder(Flights(Runs(), Alone(), NoStreams().share, decode)),
         providers=providers,
         policy=policy,
         clock=time.perf_counter,

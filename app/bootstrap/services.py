@@ -123,7 +123,7 @@ async def _engine(
 ) -> Engine:
     database, cache, providers = clients.database, clients.cache, clients.providers
     semantic = build_semantic(settings, cache, clients.local, clients.encoders)
-    flights = Flights(runs, leading, streams.follow, decode)
+    flights = Flights(runs, leading, streams.share, decode)
     pipeline = await build_pipeline(
         settings,
         database,

@@ -11,7 +11,7 @@ from app.chat.events import Answer, Event
 from app.chat.model import Scope
 from app.chat.ports import Turn
 from app.chat.replay import failed, replay
-from app.chat.runs import Encode, Run
+from app.chat.run import Encode, Run
 from app.errors import AppError, Interrupted, Unavailable, named
 
 AWAY = "This answer is another process's, which cannot be reached just now; ask for it again."
@@ -43,6 +43,11 @@ class RunStreams(Protocol):
         """The frames behind a number, to the last one, each whole, as another process passes them
         on; it goes on while somebody follows. RunLost where that process is gone, EventsGone
         where a piece is, Unavailable where nothing can be passed on."""
+        ...
+
+    def share(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+        """As `follow`, by one who makes an answer of his own of it: it goes on for him where it is
+        cancelled by whom it belongs to."""
         ...
 
     async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:

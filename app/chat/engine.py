@@ -4,42 +4,25 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
-
-import structlog
 
 from app.chat.cached import Cached
 from app.chat.elsewhere import AnyRun, RemoteRun, RunStreams, told
 from app.chat.events import Answer, Event
 from app.chat.model import CacheMode, Question, Scope
 from app.chat.pipeline import Pipeline
-from app.chat.plan import Draft, Plan
 from app.chat.ports import IdempotencyKey
-from app.chat.replay import failed
-from app.chat.runs import Encode, Run, Runs
+from app.chat.producing import Producer, Watcher
+from app.chat.run import Encode
+from app.chat.runs import Runs
 from app.chat.warming import Warmed
-from app.errors import AppError, Interrupted, InvalidInput, NotFound
+from app.errors import AppError, InvalidInput, NotFound
 from app.performance import PerformanceMonitor
 
-log = structlog.get_logger(__name__)
-
-# How long readers of a broken-off answer wait until it is stored. It takes milliseconds; a database
-# that hangs must not keep its end from them, least of all when the service is stopping.
-STORING_SECONDS = 0.5
 # A run is stored within milliseconds of its first event. Whoever looks for it elsewhere may be as
 # quick, and is not told that there is none before this much time has gone.
 BEGINNING_SECONDS = 0.1
-
-
-class Watcher(Protocol):
-    """Told of every run of a process."""
-
-    def began(self) -> None: ...
-
-    def ended(self, plan: Plan, answered: bool) -> None:
-        """As often as `began`; `answered` where the answer is whole, and stored."""
-        ...
 
 
 class Engine:
@@ -69,11 +52,11 @@ class Engine:
         self.streams = streams
         self.cached = cached
         self.monitor = monitor
-        self._watcher: Watcher | None = None
+        self._producer = Producer(pipeline, runs, encode, streams.changed)
 
     def watched_by(self, watcher: Watcher) -> None:
         """Tell it of every run from now on, before any has begun."""
-        self._watcher = watcher
+        self._producer.watched_by(watcher)
 
     async def start(
         self,
@@ -95,7 +78,7 @@ class Engine:
             begun = await self._pipeline.begin(draft, key)
             if not begun.fresh:
                 return await self.find(scope, begun.ids.run)
-        return self._produce(draft, grace_seconds)
+        return self._producer.begin(draft, grace_seconds)
 
     async def find(self, scope: Scope, run_id: UUID) -> AnyRun:
         """A run of the tenant's: this process's, another one's, or from what is stored of it once
@@ -138,7 +121,8 @@ class Engine:
             agent, message, portfolio_id, conversation_id, language, filters or {}, cache
         )
         scope = scope or await self._default_scope()
-        return await self._produce(await self._pipeline.prepare(scope, question)).answer()
+        draft = await self._pipeline.prepare(scope, question)
+        return await self._producer.begin(draft, grace_seconds=0.0).answer()
 
     async def stream(
         self,
@@ -157,7 +141,8 @@ class Engine:
             agent, message, portfolio_id, conversation_id, language, filters or {}, cache
         )
         scope = scope or await self._default_scope()
-        run = self._produce(await self._pipeline.prepare(scope, question))
+        draft = await self._pipeline.prepare(scope, question)
+        run = self._producer.begin(draft, grace_seconds=0.0)
         async with aclosing(run.follow()) as events:
             async for _, event in events:
                 yield event
@@ -198,66 +183,3 @@ class Engine:
         functions of the caller's that are being called are stopped."""
         await self.runs.close()
         await self.cached.close()
-
-    def _produce(self, draft: Draft, grace_seconds: float = 0.0) -> Run:
-        plan = draft.plan
-        run = Run(plan.ids.run, plan.scope, grace_seconds, self._encode, self.streams.changed)
-        self.runs.add(run)
-        if self._watcher is not None:
-            self._watcher.began()
-        run.started_by(asyncio.create_task(self._drive(run, draft), name=f"run {run.id}"))
-        return run
-
-    async def _drive(self, run: Run, draft: Draft) -> None:
-        """Produce into the run's log, and let go of what others waited for."""
-        try:
-            await self._drive_to_its_end(run, draft)
-        finally:
-            self._pipeline.land(draft, run.error)
-            if self._watcher is not None:
-                self._watcher.ended(draft.plan, answered=run.finished and run.error is None)
-
-    async def _drive_to_its_end(self, run: Run, draft: Draft) -> None:
-        """Produce; whatever happens, exactly one terminal event ends the log.
-
-        Cancelling reaches no further than the last token: what is stored after that, whole or
-        partial, is stored undisturbed.
-        """
-        error: AppError
-        try:
-            async with aclosing(self._pipeline.produce(draft)) as events:
-                async for event in events:
-                    run.append(event)
-            run.settle()
-            run.append(await self._pipeline.complete(draft))
-            self.runs.finish(run)
-            return
-        except asyncio.CancelledError:
-            error = Interrupted()
-        except AppError as caught:
-            error = caught
-            log.warning("run failed", run_id=str(run.id), code=error.code, cause=cause(error))
-        except Exception:
-            error = AppError()
-            log.exception("run failed", run_id=str(run.id), code=error.code)
-        run.settle()
-        keeping = asyncio.create_task(self._keep(run, draft, error))
-        await asyncio.wait({keeping}, timeout=STORING_SECONDS)
-        run.error = error
-        run.append(failed(error))
-        await keeping
-        self.runs.finish(run)
-
-    async def _keep(self, run: Run, draft: Draft, error: AppError) -> None:
-        status = "interrupted" if isinstance(error, Interrupted) else "error"
-        try:
-            await self._pipeline.keep_partial(draft, status, error.code)
-        except AppError as lost:
-            log.warning("partial answer lost", run_id=str(run.id), code=lost.code)
-        except Exception:
-            log.exception("partial answer lost", run_id=str(run.id), code=error.code)
-
-
-def cause(error: AppError) -> str | None:
-    """The class of what lies beneath an error: enough to find it, nothing that could be secret."""
-    return type(error.__cause__).__name__ if error.__cause__ is not None else None

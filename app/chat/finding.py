@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from app.chat.cache import (
     CachedAnswer,
@@ -95,6 +96,10 @@ class Finder:
     def land(self, draft: Draft) -> None:
         """The answer has come to its end, whichever: who asks the same now begins anew."""
         self._flights.land(draft.keys()[0], draft.plan.ids.run)
+
+    async def hand_over(self, draft: Draft, heir: UUID) -> None:
+        """Another run goes on for those who share the answer."""
+        await self._flights.hand_over(draft.keys()[0], draft.plan.ids.run, heir)
 
     async def remember(self, draft: Draft) -> None:
         """Cache a complete answer and the passages it came from."""

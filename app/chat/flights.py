@@ -1,20 +1,23 @@
 """One production for all who ask the same at once: the others follow the run that is at it.
 
 A follower is a run of its own, with its own turn; what it says it takes from the leader's log. The
-leader's log counts followers as readers, so it goes on when whoever asked it first has left. Of the
-runs of one process the first follows a leader elsewhere, and the rest follow that one.
+leader's log counts followers as readers, so it goes on when whoever asked it first has left. Where
+he has it cancelled, an heir of that run goes on, and they follow that. Of the runs of one process
+the first follows a leader elsewhere, and the rest follow that one.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from app.chat.events import Event, Failed
 from app.chat.model import Scope
 from app.chat.replay import failed
-from app.chat.runs import Run, Runs
+from app.chat.run import Run
+from app.chat.runs import Runs
 from app.errors import AppError, Interrupted, named
 
 # How often a leader elsewhere that says nothing is looked for: one that died is to be replaced
@@ -22,7 +25,7 @@ from app.errors import AppError, Interrupted, named
 LOOK_SECONDS = 0.05
 
 Decode = Callable[[bytes], Event]
-Follow = Callable[[Scope, UUID, int], AsyncIterator[bytes]]
+Share = Callable[[Scope, UUID, int], AsyncIterator[bytes]]
 
 
 class Leading(Protocol):
@@ -42,37 +45,78 @@ class Leading(Protocol):
         ...
 
 
+class LocalLeader:
+    """A run of this process, as its followers read it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def error(self) -> AppError | None:
+        return self._run.error
+
+    async def follow(self) -> AsyncGenerator[Event, None]:
+        """Its events from the first one, or behind those that it has said its heir's."""
+        said = 0
+        while True:
+            async with aclosing(self._run.follow(said, sharing=True)) as events:
+                async for number, event in events:
+                    if isinstance(event, Failed) and self._run.heir is not None:
+                        break
+                    said = number
+                    yield event
+            if self._run.heir is None:
+                return
+            self._run = self._run.heir
+
+
 class RemoteLeader:
     """A run of another process, as its followers here read it. Of its passages they learn what a
-    reader is told, without the texts."""
+    reader is told, without the texts. `share` gives its frames behind a number."""
 
-    def __init__(self, key: str, run_id: UUID, frames: AsyncIterator[bytes], leading: Leading,
-                 decode: Decode) -> None:  # fmt: skip
+    def __init__(
+        self, key: str, run_id: UUID, share: Callable[[UUID, int], AsyncIterator[bytes]],
+        leading: Leading, decode: Decode,
+    ) -> None:  # fmt: skip
         self.error: AppError | None = None
         self._key = key
         self._run_id = run_id
-        self._said = frames
+        self._share = share
         self._leading = leading
         self._decode = decode
 
-    async def follow(self) -> AsyncGenerator[tuple[int, Event], None]:
-        """As `Run.follow`, once. Where the leader dies, or cannot be followed, it is as if it had
-        been stopped."""
-        number = 0
-        async with aclosing(self._frames()) as frames:
-            async for frame in frames:
-                number += 1
-                event = self._decode(frame) if frame else failed(Interrupted())
-                if isinstance(event, Failed):
-                    self.error = named(event.code)
-                yield number, event
+    async def follow(self) -> AsyncGenerator[Event, None]:
+        """As `LocalLeader.follow`, once. Where the leader dies, or cannot be followed, it is as if
+        it had been stopped."""
+        said = 0
+        while True:
+            ended: Failed | None = None
+            async with aclosing(self._frames(said)) as frames:
+                async for frame in frames:
+                    event = self._decode(frame) if frame else failed(Interrupted())
+                    if isinstance(event, Failed):
+                        ended = event
+                        break
+                    said += 1
+                    yield event
+            if ended is None:
+                return
+            if ended.code != Interrupted.code or not await self._has_heir():
+                self.error = named(ended.code)
+                yield ended
+                return
+            self._run_id = heir_id(self._run_id)
 
-    async def _frames(self) -> AsyncGenerator[bytes, None]:
+    async def _has_heir(self) -> bool:
+        return await self._leading.leader(self._key) == heir_id(self._run_id)
+
+    async def _frames(self, after: int) -> AsyncGenerator[bytes, None]:
         """Its frames; an empty one where it is gone."""
         coming: asyncio.Task[bytes | None] | None = None
+        said = self._share(self._run_id, after)
         try:
             while True:
-                coming = coming or asyncio.create_task(_next(self._said))
+                coming = coming or asyncio.create_task(_next(said))
                 await asyncio.wait({coming}, timeout=LOOK_SECONDS)
                 if coming.done():
                     frame, coming = coming.result(), None
@@ -88,32 +132,32 @@ class RemoteLeader:
             if coming is not None:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
-            if isinstance(self._said, AsyncGenerator):
-                await self._said.aclose()
+            if isinstance(said, AsyncGenerator):
+                await said.aclose()
 
 
-Leader: TypeAlias = Run | RemoteLeader
+Leader: TypeAlias = LocalLeader | RemoteLeader
 
 
 class Flights:
-    """Which run produces the answer of which cache key. `follow` gives the frames of a run
+    """Which run produces the answer of which cache key. `share` gives the frames of a run
     elsewhere, `decode` makes an event of one."""
 
-    def __init__(self, runs: Runs, leading: Leading, follow: Follow, decode: Decode) -> None:
+    def __init__(self, runs: Runs, leading: Leading, share: Share, decode: Decode) -> None:
         self._runs = runs
         self._leading = leading
-        self._follow = follow
+        self._share = share
         self._decode = decode
         self._leaders: dict[str, UUID] = {}
 
-    def join(self, scope: Scope, key: str, run_id: UUID) -> Run | None:
+    def join(self, scope: Scope, key: str, run_id: UUID) -> LocalLeader | None:
         """The run of this process that is producing this answer; None where this one is to do it
         unless `claim` finds another, and to `land` at its end."""
         leader = self._leaders.get(key)
         if leader is not None and leader != run_id:
             run = self._runs.find(scope, leader)
             if run is not None and run.error is None:
-                return run
+                return LocalLeader(run)
         self._leaders[key] = run_id
         return None
 
@@ -124,7 +168,13 @@ class Flights:
             return None
         if self._runs.find(scope, other) is not None:
             return None  # one of ours, which is just letting go
-        return RemoteLeader(key, other, self._follow(scope, other, 0), self._leading, self._decode)
+        return RemoteLeader(key, other, partial(self._share, scope), self._leading, self._decode)
+
+    async def hand_over(self, key: str, run_id: UUID, heir: UUID) -> None:
+        """Let another run go on for those who follow this one, here and elsewhere."""
+        if self._leaders.get(key) == run_id:
+            self._leaders[key] = heir
+            await self._leading.lead(key, heir)
 
     def land(self, key: str, run_id: UUID) -> None:
         """The run has come to its end, whichever; its answer is in the cache if it is fit to be."""
@@ -147,6 +197,12 @@ class Alone:
 
     async def aclose(self) -> None:
         return None
+
+
+def heir_id(run_id: UUID) -> UUID:
+    """Of the run that goes on where this one was cancelled while others shared it: those who are
+    elsewhere know it from any other that produces the same."""
+    return uuid5(run_id, "heir")
 
 
 async def _next(frames: AsyncIterator[bytes]) -> bytes | None:

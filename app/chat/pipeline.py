@@ -142,7 +142,7 @@ class Pipeline:
         stopped before its first token, say no more: another is to produce it, from the same
         sources."""
         async with aclosing(leader.follow()) as events:
-            async for _, event in events:
+            async for event in events:
                 if isinstance(event, Sources):
                     if not draft.sourced:
                         draft.passages, draft.sourced = event.passages, True
@@ -165,7 +165,7 @@ class Pipeline:
     async def begin(self, draft: Draft, key: IdempotencyKey | None = None) -> Begun:
         """Store the question before its answer is there, so that it is known whatever happens."""
         begun = await self._conversations.begin_turn(draft.plan.scope, draft.turn("streaming"), key)
-        if begun.fresh:
+        if begun.fresh and draft.owned:
             draft.begun, draft.plan = True, replace(draft.plan, ids=begun.ids)
         return begun
 
@@ -176,7 +176,14 @@ class Pipeline:
     def land(self, draft: Draft, error: AppError | None) -> None:
         """The answer has come to its end, whichever: who asks the same now begins anew."""
         self._finder.land(draft)
-        self._measuring.over(draft, error)
+        if draft.owned:
+            self._measuring.over(draft, error)
+
+    async def hand_over(self, left: Draft, heir: UUID) -> None:
+        """Whoever asked has cancelled an answer that others share: the heir's run goes on for
+        them."""
+        await self._finder.hand_over(left, heir)
+        self._measuring.over(left, Interrupted())
 
     def _generate(self, draft: Draft) -> AsyncGenerator[Token, None]:
         return generate(draft, self._nonce(), self._measuring.gaps())
@@ -184,6 +191,10 @@ class Pipeline:
     async def complete(self, draft: Draft) -> Done:
         """Store and cache a whole answer. Not to be cancelled: its turn may be stored already
         while its reader is told that it is not."""
+        if not draft.owned:
+            draft.cite()
+            await self._finder.remember(draft)
+            return draft.done()
         await self._begun(draft)
         turn = draft.turn("complete")
         with draft.stopwatch.stage("persist"):
@@ -196,6 +207,8 @@ class Pipeline:
 
     async def keep_partial(self, draft: Draft, status: str, error_code: str) -> None:
         """Store what there is of an answer that did not complete."""
+        if not draft.owned:
+            return
         with suppress(AppError):  # storing it says again what is wrong
             await self._begun(draft)
         await self._conversations.store_turn(draft.plan.scope, draft.turn(status, error_code))
@@ -215,7 +228,7 @@ class Pipeline:
 
     def _start_beginning(self, draft: Draft) -> None:
         """Store the question beside everything else that is done before the first token."""
-        if not draft.begun and draft.beginning is None:
+        if draft.owned and not draft.begun and draft.beginning is None:
             draft.beginning = asyncio.create_task(self._begin_alone(draft))
 
     async def _begin_alone(self, draft: Draft) -> None:
@@ -226,3 +239,4 @@ class Pipeline:
         """Wait until the beginning is stored, so that the end does not overtake it."""
         if draft.beginning is not None:
             await draft.beginning
+            draft.begun = True

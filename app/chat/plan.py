@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 from app.chat.cache import (
     CachedAnswer,
@@ -185,6 +186,7 @@ class Draft:
     begun: bool = False
     beginning: "asyncio.Task[None] | None" = None
     leader: Leader | None = None
+    owned: bool = True  # by somebody who asked, so that it is stored; else it is others' to share
     sourced: bool = False
     vector: Vector | None = None
     rewritten: Rewritten | None = None
@@ -199,6 +201,14 @@ class Draft:
     @property
     def text(self) -> str:
         return "".join(self.pieces)
+
+    def leave(self, heir: UUID) -> "Draft":
+        """What whoever asked has of it so far, for him alone. This one is nobody's from now on, and
+        is made under the heir's id."""
+        left = replace(self, pieces=list(self.pieces))
+        self.plan = replace(self.plan, ids=replace(self.plan.ids, run=heir))
+        self.owned = False
+        return left
 
     def take(self, answer: CachedAnswer) -> CachedAnswer:
         """Make a cached answer this one's."""

@@ -64,7 +64,7 @@ def likeliest(following: Iterable[Asked], message: str) -> list[str]:
 
 
 class Prefetcher:
-    """Watches the runs of a process (`app.chat.engine.Watcher`) and uses the time between them."""
+    """Watches a process's runs (`app.chat.producing.Watcher`) and uses the time between them."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from app.chat.elsewhere import AWAY, Passed, RunLost
 from app.chat.model import Scope
-from app.chat.runs import Run
+from app.chat.run import Run
 from app.errors import EventsGone, Unavailable
 from app.stores.patience import Patience
 from app.stores.redis_client import open_redis
@@ -33,6 +33,7 @@ KEPT_SECONDS = 600
 # A reader elsewhere says every so often that it is there; for so long it counts as one.
 ATTEND_SECONDS = 1.0
 CONTROL = "run:control"
+CANCEL, ATTEND, SHARE = "cancel", "attend", "share"
 CONNECT_SECONDS = 0.5
 # Redis may be late without being away: only after this are finished runs given up.
 PATIENCE_SECONDS = 3.0
@@ -96,7 +97,7 @@ class RedisRunStreams:
             await asyncio.wait({waiting})
 
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
-        await self._tell("cancel", scope, run_id)
+        await self._tell(CANCEL, scope, run_id)
 
     async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:
         """See `RunStreams.passed`."""
@@ -110,13 +111,22 @@ class RedisRunStreams:
             return Passed(int(told[b"last"]), ended=told[b"end"] == b"1")
         return None
 
-    async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+    def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
         """See `RunStreams.follow`."""
+        return self._follow(scope, run_id, after, ATTEND)
+
+    def share(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+        """See `RunStreams.share`."""
+        return self._follow(scope, run_id, after, SHARE)
+
+    async def _follow(
+        self, scope: Scope, run_id: UUID, after: int, attending: str
+    ) -> AsyncIterator[bytes]:
         key, last, reached = _key(scope, run_id), "0", 0
         attended = float("-inf")
         while True:
             if time.monotonic() - attended >= ATTEND_SECONDS:
-                await self._tell("attend", scope, run_id)
+                await self._tell(attending, scope, run_id)
                 attended = time.monotonic()
             entries = await self._read(key, last) or await self._silent(key, last)
             for entry, fields in entries:
@@ -175,11 +185,11 @@ class RedisRunStreams:
         run = self._find(Scope(int(tenant)), UUID(run_id))
         if run is None or run.finished:
             return
-        if what == "cancel":
+        if what == CANCEL:
             run.cancel()
-        elif what == "attend":
+        elif what in (ATTEND, SHARE):
             run.frames_from(0)  # from now on somebody sees what it says
-            run.attend(2 * ATTEND_SECONDS)
+            run.attend(2 * ATTEND_SECONDS, sharing=what == SHARE)
 
     async def _publish(self) -> None:
         away_since: float | None = None
@@ -281,6 +291,8 @@ class NoStreams:
     async def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
         raise Unavailable(AWAY, retry_after=ATTEND_SECONDS)
         yield b""
+
+    share = follow
 
     async def ended(self, run_id: UUID) -> None:
         return None

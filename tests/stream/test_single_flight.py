@@ -126,14 +126,12 @@ async def test_a_failure_is_everybodys(modelled: Live, vendor: VendorServer) -> 
     assert len(vendor.requests) == before + 1
 
 
-async def test_where_the_first_is_cancelled_before_its_first_token_the_next_one_produces(
+async def test_where_the_first_is_cancelled_before_its_first_token_it_is_one_call_for_the_others(
     modelled: Live, vendor: VendorServer
 ) -> None:
     agent, before = await make_agent(modelled), len(vendor.requests)
-    vendor.scripts, vendor.script = (
-        [Script(tokens=TOKENS, gates={0: asyncio.Event()})],
-        Script(tokens=TOKENS),
-    )
+    gate = asyncio.Event()
+    vendor.script = Script(tokens=TOKENS, gates={0: gate})
     path = f"/api/agents/{agent}/chat/stream"
     async with modelled.http.stream("POST", path, json={"message": QUESTION}) as response:
         telling = events(response)
@@ -143,13 +141,64 @@ async def test_where_the_first_is_cancelled_before_its_first_token_the_next_one_
         await running(modelled, 4)
         await modelled.json("POST", f"/api/runs/{run_id}/cancel", 202)
         last = [each async for each in telling][-1]
+        gate.set()
     assert last["code"] == "interrupted"
     for told in await asyncio.gather(*others):
         assert [each["type"] for each in told if each["type"] != "token"] == [
             *("start", "sources", "done")
         ]
         assert "".join(each["content"] for each in told if each["type"] == "token") == ANSWER
-    assert len(vendor.requests) == before + 2
+    assert len(vendor.requests) == before + 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "on another process"])
+async def test_where_the_first_is_cancelled_later_it_goes_on_for_the_others(
+    modelled: Live, replica: Live, vendor: VendorServer, elsewhere: bool
+) -> None:
+    agent = await make_agent(modelled)
+    gate = asyncio.Event()
+    vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
+    others = replica if elsewhere else modelled
+    async with AsyncExitStack() as stack:
+        first = await begun(modelled, agent, stack)
+        [run_id] = modelled.services.engine.runs.active
+        sharing = [await begun(others, agent, stack) for _ in range(2)]
+        whole = asyncio.create_task(others.ask(agent, QUESTION))
+        await running(others, 3 if elsewhere else 4)
+        await modelled.json("POST", f"/api/runs/{run_id}/cancel", 202)
+        last = [event async for event in first][-1]
+        assert (last["type"], last["code"]) == ("error", "interrupted")
+        gate.set()
+        told = [[event async for event in each] for each in sharing]
+    for each in told:
+        assert each[-1]["type"] == "done", each[-1]
+        said = "".join(event["content"] for event in each if event["type"] == "token")
+        assert ANSWER.endswith(said)
+        assert said
+    answer = await whole
+    assert (answer["answer"], answer["citations"]) == (ANSWER, told[0][-1]["citations"])
+    assert len(vendor.requests) == before + 1
+    assert (await modelled.ask(agent, QUESTION))["cached"]
+    turn = await modelled.json("GET", f"/api/conversations/{answer['conversation_id']}")
+    assert turn["messages"][-1]["content"] == ANSWER
+
+
+async def test_where_all_who_share_it_leave_as_well_the_call_is_closed(
+    modelled: Live, vendor: VendorServer
+) -> None:
+    agent = await make_agent(modelled)
+    vendor.script, before = Script(tokens=TOKENS, gates={2: asyncio.Event()}), len(vendor.requests)
+    async with AsyncExitStack() as stack, AsyncExitStack() as leaving:
+        first = await begun(modelled, agent, stack)
+        [run_id] = modelled.services.engine.runs.active
+        await begun(modelled, agent, leaving)
+        await modelled.json("POST", f"/api/runs/{run_id}/cancel", 202)
+        assert [event async for event in first][-1]["code"] == "interrupted"
+        assert not vendor.requests[before].gone.is_set()
+    async with asyncio.timeout(10):
+        await vendor.requests[before].gone.wait()
+        while modelled.services.engine.runs.active:  # noqa: ASYNC110 — nobody tells
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("cache", ["refresh", "off"])

@@ -26,7 +26,8 @@ from app.chat.engine import Engine
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
 from app.chat.model import Agent, Citation, Passage, QueryComplexity, Question, Scope, Usage
 from app.chat.ports import IdempotencyKey, Provider, Retrieval, RetrievalRequest
-from app.chat.runs import Run, Runs
+from app.chat.run import Run
+from app.chat.runs import Runs
 from app.errors import (
     AppError,
     Conflict,
@@ -39,7 +40,7 @@ from app.ingest.check import check_document
 from app.ingest.ingestor import Ingestor
 from app.ingest.ports import Accepted, DocumentRecord, Documents, NewDocument
 from app.main import create_app
-from app.performance import PerformanceMonitor, Snapshot
+from app.performance import PerformanceMonitor
 
 Item = TypeVar("Item")
 
@@ -348,9 +349,6 @@ class FakePerformance:
     async def report(self) -> Mapping[str, Any]:
         return {"scope": "process", "processes": 1, "unreadable": 0, **self.monitor.report()}
 
-    async def of_instance(self) -> Mapping[str, Snapshot]:
-        return {"1-abc": self.monitor.snapshot()}
-
 
 class FakeDatabase:
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
@@ -378,6 +376,12 @@ class FakeCredentials:
 
 class FakeProviders:
     """Knows auto and extractive; the others are not configured."""
+
+    def breakers(self) -> Mapping[str, str]:
+        return {"extractive": "closed", "openai": "half open"}
+
+    def statistics(self) -> Mapping[str, Mapping[str, int]]:
+        return {"openai": {"size": 9, "open": 3, "acquired": 7}}
 
     def for_agent(self, agent: Agent) -> Provider:
         if agent.provider not in ("auto", "extractive"):

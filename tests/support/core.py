@@ -190,7 +190,7 @@ class Core:
             cache=self.cache,
             second_look=self.cache,
             semantic=self.semantic,
-            flights=Flights(runs, Alone(), NoStreams().follow, decode),
+            flights=Flights(runs, Alone(), NoStreams().share, decode),
             policy=self.policy,
         )
 

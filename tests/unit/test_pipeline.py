@@ -10,7 +10,7 @@ import pytest
 from app.chat.events import Answer, Done, Event, Failed, Sources, Start, Token
 from app.chat.model import ChatMessage, Question, Scope
 from app.chat.ports import Finish, Turn
-from app.chat.runs import Run
+from app.chat.run import Run
 from app.errors import InvalidInput, NotFound, ProviderTimeout, ProviderTruncated, Unavailable
 from tests.support.core import PORTFOLIO, SCOPE, Core, MemoryConversations, passage
 

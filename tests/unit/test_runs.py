@@ -10,7 +10,8 @@ import pytest
 
 from app.chat.events import Event, Failed, Token
 from app.chat.model import Scope
-from app.chat.runs import KEPT_FINISHED_RUNS, Run, Runs
+from app.chat.run import Run
+from app.chat.runs import KEPT_FINISHED_RUNS, Runs
 from app.errors import AppError, Interrupted, InvalidInput
 
 ID = UUID(int=7)

@@ -16,7 +16,7 @@ from app.api.shapes import StatusJson
 from app.api.sse import HEADERS, event_stream, frame
 from app.chat.elsewhere import AnyRun
 from app.chat.replay import failed
-from app.chat.runs import Run
+from app.chat.run import Run
 from app.errors import EventsGone
 
 MAX_EVENT_ID = 2**31

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from app.api.sse import frame
 from app.chat.events import Token
 from app.chat.model import Question
-from app.chat.runs import Run
+from app.chat.run import Run
 from app.encoder.caching import CachingEncoder, pack, unpack
 from app.stores.conversations import PgConversations
 from app.stores.database import Database

@@ -1,0 +1,263 @@
+"""A run: the server-owned production of one answer, as an append-only log of events.
+
+Readers follow the log; none of them owns the producing task. When the last reader has left, the
+run is cancelled after its grace.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from uuid import UUID
+
+from app.chat.events import Answer, Done, Event, Failed, Token
+from app.chat.model import Scope
+from app.errors import AppError, InvalidInput
+
+# What is handed to a reader at a time: one that lags gets what it missed in few pieces, each small
+# enough that the connection's own limits hold. A token's frame is 60 bytes and no frame more than
+# 16 KB; what a connection does not take is in memory twice, for each of its readers.
+FRAMES_AT_ONCE = 64
+BYTES_AT_ONCE = 16 * 1024
+
+Encode = Callable[[int, Event], bytes]
+
+
+class Run:
+    """One answer in the making. Event ids count from 1; the log ends with one terminal event."""
+
+    def __init__(
+        self,
+        run_id: UUID,
+        scope: Scope,
+        grace_seconds: float,
+        encode: Encode,
+        changed: Callable[["Run"], None] = lambda _: None,
+    ) -> None:
+        """`encode` makes an event's bytes from its number and itself, once for all readers;
+        `changed` is told of each event."""
+        self.id = run_id
+        self.scope = scope
+        self.error: AppError | None = None
+        # What goes on for those who share it, where it was cancelled by whom it belongs to.
+        self.heir: Run | None = None
+        self._grace = grace_seconds
+        self._encode = encode
+        self._changed = changed
+        self._events: list[Event] = []
+        self._frames: list[bytes] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._readers = 0
+        self._sharing = 0  # of them
+        self._task: asyncio.Task[None] | None = None
+        self._hand_over: Callable[[], None] | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._stoppable = True
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._events) and isinstance(self._events[-1], Done | Failed)
+
+    def follows(self, after: int) -> bool:
+        """Whether an event follows the one of this number, now or later. Raises InvalidInput for
+        a number that the run has not come to."""
+        if after > len(self._events) and not self.finished:
+            raise InvalidInput(f"This run has no event {after} yet.")
+        return after < len(self._events) or not self.finished
+
+    def started_by(
+        self, task: asyncio.Task[None], hand_over: Callable[[], None] | None = None
+    ) -> None:
+        """Name the task that produces the events, the one that `cancel` stops; where others share
+        them, that calls `hand_over` instead."""
+        self._task, self._hand_over = task, hand_over
+
+    def inherit(self, other: "Run") -> None:
+        """Begin with everything that the other one has said, and go on when it has ended."""
+        self._events, self._frames = list(other._events), list(other._frames)
+        other.heir = self
+
+    def append(self, event: Event) -> None:
+        """Add the next event and wake every reader."""
+        self._events.append(event)
+        self._changed(self)
+        if self.finished:
+            self._end_grace()  # its timer would keep a forgotten run in memory
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def follow(
+        self, after: int = 0, *, sharing: bool = False
+    ) -> AsyncGenerator[tuple[int, Event], None]:
+        """Yield `(id, event)` from the one behind `after` to the terminal one. Who is `sharing`
+        makes an answer of his own from them.
+
+        Closing the generator is leaving.
+        """
+        self.enter(sharing=sharing)
+        try:
+            position = after
+            while await self.grown(position):
+                while position < len(self._events):
+                    event = self._events[position]
+                    position += 1
+                    yield position, event
+        finally:
+            self.leave(sharing=sharing)
+
+    def frames(self, after: int = 0) -> "Frames":
+        """A reader of the same as bytes, present from now on until it is closed."""
+        return Frames(self, after)
+
+    def frames_behind(self, position: int) -> Sequence[bytes]:
+        """The next few frames behind this many events; none where there are none yet."""
+        ready = self.encoded()[position : position + FRAMES_AT_ONCE]
+        left = BYTES_AT_ONCE
+        for count, frame in enumerate(ready):
+            left -= len(frame)
+            if left < 0 and count:
+                return ready[:count]
+        return ready
+
+    def frames_from(self, position: int) -> Sequence[bytes]:
+        """All frames behind this many events."""
+        return self.encoded()[position:]
+
+    def encoded(self) -> Sequence[bytes]:
+        """The frames of all events, made by the first who wants them: for an answer that is asked
+        for whole, nobody does."""
+        frames, events = self._frames, self._events
+        if self.is_unseen and self.finished:
+            # It was not passed on; now somebody may want the rest elsewhere.
+            self._changed(self)
+        while len(frames) < len(events):
+            frames.append(self._encode(len(frames) + 1, events[len(frames)]))
+        return frames
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nobody has had a frame of it."""
+        return not self._frames
+
+    def attend(self, seconds: float, *, sharing: bool = False) -> None:
+        """Count a reader that is elsewhere, for so long."""
+        self.enter(sharing=sharing)
+        asyncio.get_running_loop().call_later(seconds, partial(self.leave, sharing=sharing))
+
+    async def opening(self) -> None:
+        """Wait for the first event; raises the run's error where that is all there is."""
+        await self.grown(0)
+        if self.error is not None and len(self._events) == 1:
+            raise self.error
+
+    async def grown(self, position: int) -> bool:
+        """Wait until there is more than `position` events; False where there never will be."""
+        while position >= len(self._events):
+            if self.finished:
+                return False
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        return True
+
+    async def answer(self) -> Answer:
+        """Follow to the end and fold the events; raises the run's error if it failed."""
+        pieces: list[str] = []
+        async with aclosing(self.follow()) as events:
+            async for _, event in events:
+                if isinstance(event, Token):
+                    pieces.append(event.content)
+                elif isinstance(event, Done):
+                    return Answer("".join(pieces), event)
+        raise self.error or AppError()
+
+    def cancel(self) -> None:
+        """End the log with an `interrupted` error, and stop producing unless others share it.
+
+        Does nothing once the answer is complete, has failed or was cancelled before: what there
+        is of it is being stored then, and must be stored once.
+        """
+        # Behind the task's first step: a task cancelled before it never runs, and ends no log.
+        asyncio.get_running_loop().call_soon(self._cancel)
+
+    def stop(self) -> None:
+        """As `cancel`, whoever shares it."""
+        asyncio.get_running_loop().call_soon(self._stop)
+
+    def settle(self) -> None:
+        """From here on nobody cancels the producing task any more."""
+        self._stoppable = False
+
+    async def stopped(self) -> None:
+        """Wait until the producing task has ended; never raises its error."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _cancel(self) -> None:
+        if self._stoppable and self._sharing and self._hand_over is not None:
+            self.settle()
+            self._hand_over()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._stoppable and self._task is not None:
+            self.settle()
+            self._task.cancel()
+
+    def enter(self, *, sharing: bool = False) -> None:
+        """A reader has come."""
+        self._readers += 1
+        self._sharing += sharing
+        self._end_grace()
+
+    def _end_grace(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def leave(self, *, sharing: bool = False) -> None:
+        """A reader has gone; without any the run is cancelled after its grace."""
+        self._readers -= 1
+        self._sharing -= sharing
+        if self._readers == 0 and not self.finished:
+            self._leaving = asyncio.get_running_loop().call_later(self._grace, self.cancel)
+
+
+class Frames:
+    """An async iterator over a run's frames, as many at a time as there are: a reader that lags
+    gets several at once. Closing it is leaving."""
+
+    def __init__(self, run: Run, after: int) -> None:
+        self._run = run
+        self._position = after
+        self._present = True
+        self._loop = asyncio.get_running_loop()
+        run.enter()
+
+    def __aiter__(self) -> "Frames":
+        return self
+
+    async def __anext__(self) -> bytes:
+        # All in one place: each token comes this way once a reader.
+        run, position = self._run, self._position
+        while position >= len(run._events):
+            if run.finished:
+                raise StopAsyncIteration
+            waiter = self._loop.create_future()
+            run._waiters.append(waiter)
+            await waiter
+        frames = run.encoded()
+        if position + 1 == len(frames):
+            self._position += 1
+            return frames[position]
+        ready = run.frames_behind(position)
+        self._position += len(ready)
+        return b"".join(ready)
+
+    async def aclose(self) -> None:
+        if self._present:
+            self._present = False
+            self._run.leave()
