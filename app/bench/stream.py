@@ -24,7 +24,7 @@ from app.bench.workers import Worker, worker
 from app.chat.events import Token
 from app.chat.model import Scope
 from app.chat.replay import failed
-from app.chat.runs import Run
+from app.chat.run import Run
 from app.errors import Interrupted
 from app.serving import listen, make_server
 
