@@ -35,7 +35,7 @@ class Run:
         changed: Callable[["Run"], None] = lambda _: None,
     ) -> None:
         """`encode` makes an event's bytes from its number and itself, once for all readers;
-        `changed` is told of each event."""
+        `changed` is told that there is something new, once until it asks to be told again."""
         self.id = run_id
         self.scope = scope
         self.error: AppError | None = None
@@ -53,10 +53,8 @@ class Run:
         self._hand_over: Callable[[], None] | None = None
         self._leaving: asyncio.TimerHandle | None = None
         self._stoppable = True
-
-    @property
-    def finished(self) -> bool:
-        return bool(self._events) and isinstance(self._events[-1], Done | Failed)
+        self._told = False  # that there is something new, to `changed`
+        self.finished = False
 
     def follows(self, after: int) -> bool:
         """Whether an event follows the one of this number, now or later. Raises InvalidInput for
@@ -80,13 +78,21 @@ class Run:
     def append(self, event: Event) -> None:
         """Add the next event and wake every reader."""
         self._events.append(event)
-        self._changed(self)
-        if self.finished:
+        if not isinstance(event, Token) and isinstance(event, Done | Failed):
+            self.finished = True
             self._end_grace()  # its timer would keep a forgotten run in memory
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        if not self._told:
+            self._told = True
+            self._changed(self)
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def tell_again(self) -> None:
+        """Tell `changed` of the next event; until then it is told of one alone."""
+        self._told = False
 
     async def follow(
         self, after: int = 0, *, sharing: bool = False

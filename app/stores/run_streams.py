@@ -216,6 +216,8 @@ class RedisRunStreams:
         silent cost nothing between two beats, however many they are."""
         now = time.monotonic()
         new, self._new = self._new, {}
+        for run in new.values():
+            run.tell_again()
         told = self._to_be_told(new, now)
         passed: dict[UUID, int] = {}
         try:
