@@ -17,6 +17,14 @@ def dumps(value: Any) -> bytes:
         return json.dumps(value, default=_plain, separators=(",", ":")).encode()
 
 
+def loads(data: bytes) -> Any:
+    """What `dumps` has made. ValueError for what is not JSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 

@@ -9,11 +9,10 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from fastapi.responses import Response
-from orjson import loads
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.api.departure import while_connected
-from app.api.jsonbytes import dumps
+from app.api.jsonbytes import dumps, loads
 from app.api.wire import done_json, source_json
 from app.chat.elsewhere import AnyRun
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
@@ -22,8 +21,10 @@ from app.errors import named
 
 # Proxies give up on a silent connection after 30 to 60 s.
 HEARTBEAT_SECONDS = 15.0
+COMMENT = b":\n\n"
 START = ("run_id", "conversation_id", "message_id")
 USAGE = ("prompt_tokens", "completion_tokens", "estimated")
+LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\u0085\u2028\u2029")
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -48,8 +49,13 @@ def event_json(event: Event) -> dict[str, Any]:
 
 
 def frame(number: int, event: Event) -> bytes:
-    """One event's bytes. JSON escapes CR and LF, the only line ends that SSE knows."""
-    return b"id: %d\ndata: %b\n\n" % (number, dumps(event_json(event)))
+    """One event's bytes. JSON escapes CR and LF, the only line ends that SSE knows; the others that
+    Unicode has are escaped for clients that split at those as well, like `str.splitlines`."""
+    data = dumps(event_json(event))
+    if not data.isascii():
+        for line_end, escaped in LINE_ENDS:
+            data = data.replace(line_end, escaped)
+    return b"id: %d\ndata: %b\n\n" % (number, data)
 
 
 def decode(encoded: bytes) -> Event:
@@ -105,8 +111,8 @@ async def event_stream(receive: Receive, run: AnyRun, after: int = 0) -> "EventS
 class EventStream(Response):
     """Streams the frames of a run as they come.
 
-    A `:` comment goes out after every `heartbeat_seconds` of silence, from one task per stream
-    rather than a timeout per event. Whatever ends the response, the frames are closed.
+    A `:` comment goes out after every `heartbeat_seconds` of silence. Whatever ends the response,
+    the frames are closed.
     """
 
     media_type = "text/event-stream"
@@ -116,7 +122,6 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._frames = frames
         self._heartbeat_seconds = heartbeat_seconds
-        self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ClientDisconnect when the client leaves."""
@@ -126,30 +131,46 @@ class EventStream(Response):
             await self._frames.aclose()
 
     async def _stream(self, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
         headers = self.raw_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        self._last_sent = clock()
-        heart = asyncio.create_task(self._beat(send))
+        heart = _Heart(send, self._heartbeat_seconds)
         try:
             async for frames in self._frames:
-                await send(_body(frames))
-                self._last_sent = clock()
+                await send({"type": "http.response.body", "body": frames, "more_body": True})
+                heart.sent = loop.time()
         finally:
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+            await heart.stop()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _beat(self, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            silent = clock() - self._last_sent
-            if silent >= self._heartbeat_seconds:
-                await send(_body(b":\n\n"))
-                self._last_sent = clock()
-                silent = 0.0
-            await asyncio.sleep(self._heartbeat_seconds - silent)
 
+class _Heart:
+    """Sends a comment after so much silence. A timer, not a task: most streams never need one."""
 
-def _body(data: bytes) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": True}
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._send = send
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self.sent = self._loop.time()
+        self._timer = self._loop.call_later(seconds, self._look)
+        self._beating: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        """No comment goes out from here on."""
+        self._timer.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+
+    def _look(self) -> None:
+        silent = self._loop.time() - self.sent
+        if silent >= self._seconds:
+            silent = 0.0
+            # One that the client has not taken is enough.
+            if self._beating is None or self._beating.done():
+                self._beating = asyncio.create_task(self._beat())
+        self._timer = self._loop.call_later(self._seconds - silent, self._look)
+
+    async def _beat(self) -> None:
+        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+        self.sent = self._loop.time()

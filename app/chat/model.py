@@ -12,8 +12,9 @@ MAX_MESSAGE_CHARS = 8000
 # What is read off a message is remembered for the latest: most answers are found again, and are
 # found in less time than reading takes. At most 8,000 characters each.
 REMEMBERED_MESSAGES = 500
-# A token event stays under 16 KB: at most four bytes a character, and room for the frame.
-MAX_EVENT_CHARS = 4000
+# A token event stays under 16 KB: at most twelve bytes a character (an escaped pair of surrogates),
+# and room for the frame.
+MAX_EVENT_CHARS = 1300
 
 
 class QueryComplexity(enum.StrEnum):

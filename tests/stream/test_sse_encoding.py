@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 
-from app.api.sse import EventStream, frame
+from app.api.sse import EventStream, decode, frame
 from app.chat.events import Event, Failed, Token
+from app.chat.model import MAX_EVENT_CHARS
 from tests.support.api_fakes import DONE, SOURCES, START
 
 HTTP = {"type": "http", "asgi": {"spec_version": "2.3"}}
@@ -21,7 +22,10 @@ HTTP = {"type": "http", "asgi": {"spec_version": "2.3"}}
         (Token("a"), '{"type":"token","content":"a"}'),
         (Token("a\nb\r\n\rc"), '{"type":"token","content":"a\\nb\\r\\n\\rc"}'),
         (Token("\n\ndata: x\n\n"), '{"type":"token","content":"\\n\\ndata: x\\n\\n"}'),
-        (Token("\u2028\u2029\x85é😀"), '{"type":"token","content":"\u2028\u2029\x85é😀"}'),
+        (
+            Token("a\u2028\u2029\x85é😀"),
+            '{"type":"token","content":"a\\u2028\\u2029\\u0085é😀"}',
+        ),
         (Token('\0\x1b"\\'), '{"type":"token","content":"\\u0000\\u001b\\"\\\\"}'),
         (Token("\ud83d"), '{"type":"token","content":"\\ud83d"}'),
         (
@@ -32,6 +36,13 @@ HTTP = {"type": "http", "asgi": {"spec_version": "2.3"}}
 )
 def test_a_frame_is_one_id_line_and_one_data_line(event: Event, data: str) -> None:
     assert frame(7, event) == f"id: 7\ndata: {data}\n\n".encode()
+    assert frame(7, event).decode().splitlines() == ["id: 7", f"data: {data}", ""]
+    assert decode(frame(7, event)) == event or isinstance(event, Failed)
+
+
+@pytest.mark.parametrize("character", ["a", "😀", "\x00", "\u2028", "\ud83d", '"'])
+def test_no_token_outgrows_its_frame(character: str) -> None:
+    assert len(frame(10**6, Token("\ud83d" + character * (MAX_EVENT_CHARS - 1)))) < 16 * 1024
 
 
 @pytest.mark.parametrize("event", [START, SOURCES, DONE])

@@ -296,9 +296,9 @@ async def test_bad_questions_fail_before_anything_is_produced() -> None:
 
 async def test_long_deltas_become_several_events() -> None:
     core = Core()
-    core.provider.deltas = ("x" * 10_000,)
+    core.provider.deltas = ("x" * 3000,)
     tokens = [event for event in await events_of(core) if isinstance(event, Token)]
-    assert [len(token.content) for token in tokens] == [4000, 4000, 2000]
+    assert [len(token.content) for token in tokens] == [1300, 1300, 400]
 
 
 async def test_ask_many_keeps_the_order_and_the_bound() -> None:
