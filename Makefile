@@ -1,10 +1,10 @@
 # The two commands are `make run` and `make test`; PYTHON=… names another interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak lint check
+.PHONY: help setup run test soak lint check up down compose-test
 
 help:  ## shows this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup:  ## makes .venv with everything that the service needs
 	@scripts/setup run
@@ -16,8 +16,10 @@ run: setup  ## starts everything on this machine and prints the page's address
 setup-test:
 	@scripts/setup test
 
-test: setup-test  ## runs every test against real servers; ARGS=… is given to pytest
-	@.venv/bin/python -m pytest $(ARGS)
+# Two processes, each with servers of its own; by files, which share what they start, and in the
+# order of the folders, because the last files are short.
+test: setup-test  ## runs every test against real servers; ARGS=… is given to pytest, -n0 for one process
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: setup-test  ## keeps the promises for minutes; ROWS="17" chooses some, ARGS=--help tells more
 	@.venv/bin/python -m tests.soak $(ROWS) $(ARGS)
@@ -29,3 +31,12 @@ lint: setup-test  ## ruff, mypy and the direction of the rooms
 	.venv/bin/lint-imports
 
 check: lint test  ## everything that a change must pass
+
+up:  ## starts everything in containers; makes .env and secrets/ on first use
+	@deploy/compose/up
+
+down:  ## stops the containers; the data stay
+	@. deploy/compose/compose.sh && compose down
+
+compose-test:  ## builds, starts, asks, breaks and removes a deployment of its own
+	@deploy/compose-test/run
