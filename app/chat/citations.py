@@ -60,17 +60,22 @@ class CitationDecoder:
 
     def feed(self, delta: str) -> list[str]:
         """The text that can be passed on now; markers come whole or not at all."""
-        if self._idle and not _SPECIAL.search(delta) and delta[-1:] != " ":
-            if delta:
-                self._since.append(delta)
-                self._line_start = self._line_start and _LINE_PREFIX.issuperset(delta)
-                return [delta]
-            return []
-        for char in delta:
-            self._read(char)
-        self._idle = not (
-            self._space or self._marker or self._dropped or self._escaped or self._run
-        )
+        position, length = 0, len(delta)
+        while position < length:
+            if self._idle and (end := _plain_until(delta, position)) > position:
+                plain = delta[position:end]
+                self._line_start = self._line_start and _LINE_PREFIX.issuperset(plain)
+                self._since.append(plain)
+                if end - position == length:  # as most deltas are
+                    return [delta]
+                self._out.append(plain)
+                position = end
+            else:
+                self._read(delta[position])
+                position += 1
+                self._idle = not (
+                    self._space or self._marker or self._dropped or self._escaped or self._run
+                )
         return self._take()
 
     def flush(self) -> list[str]:
@@ -228,6 +233,14 @@ class CitationDecoder:
         text = "".join(self._out)
         self._out.clear()
         return [text] if text else []
+
+
+def _plain_until(text: str, start: int) -> int:
+    """Where what is to be read character by character begins. A space before it is part of it: a
+    marker that is dropped takes it along."""
+    found = _SPECIAL.search(text, start)
+    end = found.start() if found else len(text)
+    return end - 1 if end > start and text[end - 1] == " " else end
 
 
 def _expand(item: str) -> Sequence[int]:

@@ -17,7 +17,8 @@ async def generate(
     """Yield the answer as the provider says it, and take its end into the draft. `passed` is
     called for each piece that it says."""
     decoder = draft.decoder = CitationDecoder({each.number for each in draft.passages})
-    with draft.stopwatch.stage("generate"):
+    stopwatch, pieces = draft.stopwatch, draft.pieces
+    with stopwatch.stage("generate"):
         async with aclosing(draft.plan.provider.stream(_prompt(draft, nonce))) as stream:
             async for item in stream:
                 if isinstance(item, Finish):
@@ -28,12 +29,13 @@ async def generate(
                 # Postgres stores no NUL, and no reader misses it.
                 for text in decoder.feed(item.replace("\0", "")):
                     for piece in split(text):
-                        draft.stopwatch.mark("first_token")
-                        draft.pieces.append(piece)
+                        if not pieces:
+                            stopwatch.mark("first_token")
+                        pieces.append(piece)
                         yield Token(piece)
         for text in decoder.flush():
             for piece in split(text):
-                draft.pieces.append(piece)
+                pieces.append(piece)
                 yield Token(piece)
 
 

@@ -1,4 +1,4 @@
-"""What each vendor is configured with; apart from their adapters, which bring the vendors' SDKs."""
+"""What each vendor is configured with."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ class OpenAIConfig:
 
 @dataclass(frozen=True, slots=True)
 class MistralConfig:
-    """`server_url` None is Mistral itself; the SDK adds `/v1/chat/completions` to any other."""
+    """`server_url` None is Mistral itself; `/v1/chat/completions` is added to any."""
 
     api_key: str = field(repr=False)
     model: str

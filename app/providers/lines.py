@@ -5,7 +5,7 @@ raw, at which `str.splitlines` (and so the HTTP client's own line iterator) woul
 two. Events are one `data:` line each, as every vendor sends them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -17,12 +17,16 @@ MAX_LINE_BYTES = 1 << 20  # a vendor's line is a few hundred bytes; more is no s
 
 
 class Decoder:
-    """One stream. `finish_reason` and `usage` are None until the vendor has sent them."""
+    """One stream. `finish_reason` and `usage` are None until the vendor has sent them. `fault` is
+    what ends an answer badly, to be raised behind the text that came before it."""
+
+    __slots__ = ("_rest", "done", "fault", "finish_reason", "usage")
 
     def __init__(self) -> None:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.done = False
+        self.fault: ProviderError | None = None
         self._rest = b""
 
     @property
@@ -30,47 +34,49 @@ class Decoder:
         """True once nothing more of interest can come."""
         return self.done or (self.finish_reason is not None and self.usage is not None)
 
-    def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the non-empty deltas of `data`; raise ProviderError on an error object or on
-        what is not JSON, after the deltas before it."""
+    def feed(self, data: bytes) -> Sequence[str]:
+        """The deltas in `data` that are not empty."""
         lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
         self._rest = lines.pop()
-        if len(self._rest) > MAX_LINE_BYTES:
-            raise ProviderError("The language model's provider sent a line without an end.")
-        for line in lines:
-            if text := self._read(line):
-                yield text
+        deltas = self._read(lines)
+        if len(self._rest) > MAX_LINE_BYTES and self.fault is None:
+            self.fault = ProviderError("The language model's provider sent a line without an end.")
+        return deltas
 
-    def close(self) -> Iterator[str]:
-        """Yield what a last line without its newline holds; half an event is no event."""
+    def close(self) -> Sequence[str]:
+        """What a last line without its newline holds; half an event is no event."""
         line, self._rest = self._rest, b""
         try:
             orjson.loads(line.removeprefix(b"data:"))
         except orjson.JSONDecodeError:
             self.done = self.done or line.removeprefix(b"data:").strip() == b"[DONE]"
-            return
-        if text := self._read(line):
-            yield text
+            return ()
+        return self._read([line])
 
-    def _read(self, line: bytes) -> str:
-        """The delta of one line, empty for keep-alives, comments and other fields."""
-        if self.done or not line.startswith(b"data:"):
-            return ""
-        payload = line[5:].strip()
-        if not payload:
-            return ""
-        if payload == b"[DONE]":
-            self.done = True
-            return ""
+    def _read(self, lines: Sequence[bytes]) -> Sequence[str]:
+        """The deltas of whole lines, among which are keep-alives, comments and other fields."""
+        deltas = []
         try:
-            event = orjson.loads(payload)
+            for line in lines:
+                if not line.startswith(b"data:") or self.done:
+                    continue
+                payload = line[5:].strip()
+                if payload == b"[DONE]":
+                    self.done = True
+                elif payload and (text := self._take(orjson.loads(payload))):
+                    deltas.append(text)
         except orjson.JSONDecodeError as error:
-            raise ProviderError(
+            self.fault = ProviderError(
                 "The language model's provider sent something that is not JSON."
-            ) from error
-        return self._take(event) if isinstance(event, dict) else ""
+            )
+            self.fault.__cause__ = error
+        except ProviderError as error:
+            self.fault = error
+        return deltas
 
-    def _take(self, event: dict[str, Any]) -> str:
+    def _take(self, event: Any) -> str:
+        if not isinstance(event, dict):
+            return ""
         if event.get("error") or event.get("object") == "error":
             raise ProviderError("The language model's provider reported an error in its stream.")
         if usage := event.get("usage"):

@@ -1,20 +1,17 @@
 """Mistral, and servers that speak its chat API."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from typing import Any
-from uuid import uuid4
-
-import httpx2
-from mistralai.client import Mistral, errors
 
 from app.chat.ports import Finish, Prompt
 from app.providers.configs import MistralConfig
+from app.providers.exchange import Exchange
 from app.providers.faults import Vendor
+from app.providers.pool import MAX_CONNECTIONS
 from app.providers.relay import Deadlines, relay
-from app.providers.wire import NO_KEY, open_client
+from app.providers.wire import NO_KEY, Api, Refused, under
 
-CALL_HEADER = "x-request-id"
+MISTRAL_URL = "https://api.mistral.ai"
 VENDOR = Vendor(
     label="Mistral",
     key_variable="MISTRAL_API_KEY",
@@ -24,20 +21,22 @@ VENDOR = Vendor(
 
 
 class MistralProvider:
-    """One model behind one warm client; `with_model` gives another model on the same client."""
+    """One model over warm connections; `with_model` gives another model over the same ones."""
 
     name = "mistral"
     uses_history = True
 
-    def __init__(self, config: MistralConfig, deadlines: Deadlines) -> None:
+    def __init__(
+        self, config: MistralConfig, deadlines: Deadlines, connections: int = MAX_CONNECTIONS
+    ) -> None:
         self._deadlines = deadlines
-        self._responses: dict[str, httpx2.Response] = {}  # by CALL_HEADER, while calls run
-        self._http = open_client(deadlines)
-        self._http.event_hooks["response"].append(self._note)
-        self._client = Mistral(
-            api_key=config.api_key or NO_KEY,
-            server_url=without_version(config.server_url),
-            async_client=self._http,
+        self._api = Api(
+            under(without_version(config.server_url) or MISTRAL_URL, "/v1/chat/completions"),
+            config.api_key or NO_KEY,
+            VENDOR,
+            accept="text/event-stream",
+            connect_seconds=deadlines.connect_seconds,
+            connections=connections,
         )
         self.model = config.model
 
@@ -50,38 +49,29 @@ class MistralProvider:
     def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
         return relay(lambda: self._call(prompt), self._deadlines)
 
+    def statistics(self) -> dict[str, int]:
+        """Of the connections."""
+        return self._api.statistics()
+
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._api.aclose()
 
-    @asynccontextmanager
-    async def _call(self, prompt: Prompt) -> AsyncIterator[httpx2.Response]:
-        # The SDK hops to a thread between the response's arrival and handing it over; cancelled
-        # there, it would lose an open response and its place in the pool. So we keep our own.
-        call = uuid4().hex
-        messages: list[Any] = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    async def _call(self, prompt: Prompt) -> Exchange:
         try:
-            try:
-                stream = await self._client.chat.stream_async(
-                    model=self.model,
-                    messages=messages,
-                    temperature=prompt.temperature,
-                    max_tokens=prompt.max_tokens,
-                    http_headers={CALL_HEADER: call},
-                )
-            except errors.MistralError as error:
-                raise VENDOR.refused(error.status_code, error.headers, self.model) from error
-            except (httpx2.HTTPError, errors.NoResponseError) as error:
-                raise VENDOR.unreachable() from error
-            yield stream.response
-        finally:
-            response = self._responses.pop(call, None)
-            if response is not None:
-                await response.aclose()
+            return await self._api.post(self._body(prompt))
+        except Refused as error:
+            raise VENDOR.refused(error.status, error.headers, self.model) from error
 
-    async def _note(self, response: httpx2.Response) -> None:
-        self._responses[response.request.headers[CALL_HEADER]] = response
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "stream": True,
+            "temperature": prompt.temperature,
+            "max_tokens": prompt.max_tokens,
+        }
 
 
 def without_version(server_url: str | None) -> str | None:
-    """`http://host/v1` as `http://host`: the SDK adds the version itself."""
+    """`http://host/v1` as `http://host`: the version is in the call's path."""
     return server_url and server_url.rstrip("/").removesuffix("/v1")

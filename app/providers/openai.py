@@ -1,17 +1,16 @@
 """OpenAI and every server that speaks its chat API (Ollama, vLLM, llama.cpp)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator
 from typing import Any
-
-import httpx2
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI
+from urllib.parse import urlsplit
 
 from app.chat.ports import Finish, Prompt
 from app.providers.configs import OpenAIConfig
+from app.providers.exchange import Exchange
 from app.providers.faults import Vendor
+from app.providers.pool import MAX_CONNECTIONS
 from app.providers.relay import Deadlines, relay
-from app.providers.wire import NO_KEY, is_stream, open_client
+from app.providers.wire import NO_KEY, Api, Refused, under
 
 OPENAI_URL = "https://api.openai.com/v1"
 # Left out where a server or model refuses them: older servers do not know stream_options, and
@@ -20,12 +19,14 @@ OPTIONAL_FIELDS = ("stream_options", "temperature")
 
 
 class OpenAIProvider:
-    """One model behind one warm client; `with_model` gives another model on the same client."""
+    """One model over warm connections; `with_model` gives another model over the same ones."""
 
     name = "openai"
     uses_history = True
 
-    def __init__(self, config: OpenAIConfig, deadlines: Deadlines) -> None:
+    def __init__(
+        self, config: OpenAIConfig, deadlines: Deadlines, connections: int = MAX_CONNECTIONS
+    ) -> None:
         self._deadlines = deadlines
         self._vendor = Vendor(
             label=label(config.base_url),
@@ -36,11 +37,13 @@ class OpenAIProvider:
         # OpenAI's newer models want the one, the servers that follow its API know the other.
         own = is_own(config.base_url)
         self._limit_field = "max_completion_tokens" if own else "max_tokens"
-        self._client = AsyncOpenAI(
-            api_key=config.api_key or NO_KEY,
-            base_url=config.base_url or OPENAI_URL,
-            max_retries=0,
-            http_client=open_client(deadlines),
+        self._api = Api(
+            under(config.base_url or OPENAI_URL, "/chat/completions"),
+            config.api_key or NO_KEY,
+            self._vendor,
+            accept="application/json",
+            connect_seconds=deadlines.connect_seconds,
+            connections=connections,
         )
         self._refused: set[tuple[str, str]] = set()  # (model, optional field)
         self.model = config.model
@@ -54,40 +57,26 @@ class OpenAIProvider:
     def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
         return relay(lambda: self._call(prompt), self._deadlines)
 
+    def statistics(self) -> dict[str, int]:
+        """Of the connections."""
+        return self._api.statistics()
+
     async def aclose(self) -> None:
-        await self._client.close()
+        await self._api.aclose()
 
-    @asynccontextmanager
-    async def _call(self, prompt: Prompt) -> AsyncIterator[httpx2.Response]:
-        async with AsyncExitStack() as stack:
-            try:
-                response = await self._open(stack, self._body(prompt))
-            except APIStatusError as error:
-                raise self._vendor.refused(
-                    error.status_code, error.response.headers, self.model
-                ) from error
-            except APIConnectionError as error:
-                raise self._vendor.unreachable() from error
-            if not is_stream(response):
-                raise self._vendor.refused(200, response.headers, self.model)
-            yield response
-
-    async def _open(self, stack: AsyncExitStack, body: dict[str, Any]) -> httpx2.Response:
+    async def _call(self, prompt: Prompt) -> Exchange:
         """Make the call, once more without each optional field that is refused."""
-        create = self._client.chat.completions.with_streaming_response.create
+        body = self._body(prompt)
         while True:
             try:
-                response = await stack.enter_async_context(create(**body))
-            except APIStatusError as error:
+                return await self._api.post(body)
+            except Refused as error:
                 refused = refused_fields(error, body)
                 if not refused:
-                    raise
-                for name in refused:
-                    self._refused.add((self.model, name))
-                    del body[name]
-            else:
-                raw: httpx2.Response = response.http_response
-                return raw
+                    raise self._vendor.refused(error.status, error.headers, self.model) from error
+            for name in refused:
+                self._refused.add((self.model, name))
+                del body[name]
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -104,19 +93,19 @@ class OpenAIProvider:
         return body
 
 
-def refused_fields(error: APIStatusError, body: dict[str, Any]) -> list[str]:
+def refused_fields(error: Refused, body: dict[str, Any]) -> list[str]:
     """The optional fields of `body` that a 400 or 422 names."""
-    if error.status_code not in (400, 422):
+    if error.status not in (400, 422):
         return []
-    return [name for name in OPTIONAL_FIELDS if name in body and name in error.response.text]
+    return [name for name in OPTIONAL_FIELDS if name in body and name in error.text]
 
 
 def is_own(base_url: str | None) -> bool:
-    return base_url is None or httpx2.URL(base_url).host == httpx2.URL(OPENAI_URL).host
+    return base_url is None or urlsplit(base_url).hostname == urlsplit(OPENAI_URL).hostname
 
 
 def label(base_url: str | None) -> str:
     """How messages call the server: OpenAI, or a compatible one by its host."""
     if base_url is None or is_own(base_url):
         return "OpenAI"
-    return f"The language model at {httpx2.URL(base_url).host}"
+    return f"The language model at {urlsplit(base_url).hostname}"

@@ -135,6 +135,7 @@ class ResilientProvider:
 
     async def stream(self, prompt: Prompt) -> Stream:
         first, stream, degraded = await self._begin(prompt)
+        del prompt  # a stream may be open for minutes, and its prompt is most of what it would keep
         async with aclosing(stream) as rest:
             yield marked(first, degraded)
             async for item in rest:

@@ -2,9 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from app.chat.model import Agent
 from app.chat.ports import Provider
@@ -12,14 +12,13 @@ from app.errors import InvalidInput
 from app.providers.breaker import Breaker, BreakerLimits, Breakers
 from app.providers.configs import MistralConfig, OpenAIConfig
 from app.providers.extractive import ExtractiveProvider
+from app.providers.mistral import MistralProvider
+from app.providers.openai import OpenAIProvider
 from app.providers.policy import Attempts, Guarded, ResilientProvider
+from app.providers.pool import MAX_CONNECTIONS
 from app.providers.relay import Deadlines
 
-if TYPE_CHECKING:
-    from app.providers.mistral import MistralProvider
-    from app.providers.openai import OpenAIProvider
-
-    AnyVendor = OpenAIProvider | MistralProvider
+AnyVendor: TypeAlias = OpenAIProvider | MistralProvider
 
 NEEDS = {
     "openai": "OPENAI_API_KEY (or OPENAI_BASE_URL for a server of your own)",
@@ -38,22 +37,21 @@ class ConfiguredProviders:
         attempts: Attempts | None = None,
         limits: BreakerLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        traced: Callable[[Provider], Provider] = lambda provider: provider,
+        connections: int = MAX_CONNECTIONS,
     ) -> None:
+        """`connections` is the most there may be to each vendor: one for each open stream."""
+        self._traced = traced
         self._attempts = attempts or Attempts(first_token_seconds=deadlines.first_token_seconds)
         breakers = Breakers(limits or BreakerLimits(), clock)
         self._extractive = ExtractiveProvider()
         self._vendors: dict[str, AnyVendor] = {}
         self._breakers: dict[str, Breaker] = {"extractive": breakers.of("extractive")}
-        # Not at the top: each brings its SDK, both together 18 MB and half a second.
         if openai:
-            from app.providers.openai import OpenAIProvider
-
-            self._vendors["openai"] = OpenAIProvider(openai, deadlines)
+            self._vendors["openai"] = OpenAIProvider(openai, deadlines, connections)
             self._breakers["openai"] = breakers.of("openai", openai.base_url, openai.api_key)
         if mistral:
-            from app.providers.mistral import MistralProvider
-
-            self._vendors["mistral"] = MistralProvider(mistral, deadlines)
+            self._vendors["mistral"] = MistralProvider(mistral, deadlines, connections)
             self._breakers["mistral"] = breakers.of("mistral", mistral.server_url, mistral.api_key)
 
     def for_agent(self, agent: Agent) -> Provider:
@@ -82,7 +80,16 @@ class ConfiguredProviders:
         return vendor.with_model(agent.model) if agent.model else vendor
 
     def _guarded(self, provider: Provider) -> Guarded:
-        return Guarded(provider, self._breakers[provider.name], self._attempts, random.random)
+        traced = self._traced(provider)
+        return Guarded(traced, self._breakers[provider.name], self._attempts, random.random)
+
+    def breakers(self) -> Mapping[str, str]:
+        """How each provider's breaker stands: "closed", "half open" or "open"."""
+        return {name: breaker.state for name, breaker in self._breakers.items()}
+
+    def statistics(self) -> Mapping[str, Mapping[str, int]]:
+        """Connections by vendor."""
+        return {name: vendor.statistics() for name, vendor in self._vendors.items()}
 
     async def aclose(self) -> None:
         """Close every client's connections."""

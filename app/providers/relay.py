@@ -1,22 +1,21 @@
 """Runs one call to a vendor: its deadlines, and an honest end. `policy` decides about another."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import httpx2
-
 from app.chat.ports import Finish
 from app.errors import ProviderTimeout, ProviderTruncated, ProviderUnavailable
+from app.providers.exchange import Broken, Exchange
 from app.providers.lines import Decoder
 
-# Opens the call and gives its response, still streaming; leaving it closes the call.
-Call: TypeAlias = Callable[[], AbstractAsyncContextManager[httpx2.Response]]
+# Makes the call and gives its answer, of which the head has come; closing that ends the call.
+Call: TypeAlias = Callable[[], Awaitable[Exchange]]
 
 SETTLE_SECONDS = 1.0  # after a finish_reason: how long its usage may still take
 DRAIN_SECONDS = 0.05  # after the end: for the bytes that let the connection be used again
+DRAIN_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +35,31 @@ async def relay(call: Call, deadlines: Deadlines) -> AsyncGenerator[str | Finish
     """
     now = asyncio.get_running_loop().time
     end = now() + deadlines.total_seconds
+    due = min(end, now() + deadlines.first_token_seconds)
+    try:
+        async with asyncio.timeout_at(due):
+            exchange = await call()
+    except TimeoutError as error:
+        raise too_late(begun=False, final=due >= end) from error
+    del call  # and with it the prompt, which is longer than all that is kept of a call
     decoder = Decoder()
     begun = False
-    due = min(end, now() + deadlines.first_token_seconds)
-    async with AsyncExitStack() as stack:
-        try:
-            async with asyncio.timeout_at(due):
-                response = await stack.enter_async_context(call())
-        except TimeoutError as error:
-            raise too_late(begun, due >= end) from error
-        chunks = response.aiter_bytes()
+    try:
         while not decoder.complete:
-            data = await receive(chunks, decoder, due, begun, due >= end)
-            for delta in decoder.feed(data) if data else decoder.close():
+            exchange.until(due)
+            try:
+                data = await exchange.read()
+            except (Broken, TimeoutError) as error:
+                if not decoder.finish_reason:
+                    raise failure(error, begun, due >= end) from error
+                data = b""
+            if deltas := decoder.feed(data) if data else decoder.close():
                 begun = True
-                yield delta
+                for delta in deltas:
+                    yield delta
                 due = min(end, now() + deadlines.between_tokens_seconds)
+            if decoder.fault is not None:
+                raise decoder.fault
             if not data:
                 break
             if decoder.finish_reason:
@@ -61,24 +69,17 @@ async def relay(call: Call, deadlines: Deadlines) -> AsyncGenerator[str | Finish
         try:
             yield Finish(decoder.finish_reason, decoder.usage)
         finally:
-            await drain(chunks)
+            exchange.until(now() + DRAIN_SECONDS)
+            await exchange.finish(DRAIN_BYTES)
+    finally:
+        exchange.close()
 
 
-async def receive(
-    chunks: AsyncIterator[bytes], decoder: Decoder, due: float, begun: bool, final: bool
-) -> bytes:
-    """The next bytes; empty at the end, or where a complete answer's connection fails."""
-    try:
-        async with asyncio.timeout_at(due):
-            return await anext(chunks, b"")
-    except TimeoutError as error:
-        if decoder.finish_reason:
-            return b""
-        raise too_late(begun, final) from error
-    except httpx2.HTTPError as error:
-        if decoder.finish_reason:
-            return b""
-        raise (ProviderTruncated if begun else ProviderUnavailable)() from error
+def failure(error: Exception, begun: bool, final: bool) -> Exception:
+    """What a connection that failed or was late means for the answer."""
+    if isinstance(error, TimeoutError):
+        return too_late(begun, final)
+    return ProviderTruncated() if begun else ProviderUnavailable()
 
 
 def too_late(begun: bool, final: bool) -> ProviderTimeout:
@@ -87,13 +88,3 @@ def too_late(begun: bool, final: bool) -> ProviderTimeout:
     if begun:
         return ProviderTimeout("The language model paused for too long in its answer.")
     return ProviderTimeout("The language model's first word did not come in time.")
-
-
-async def drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read to the end of the response, so that its connection stays warm for the next one."""
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
-    except (TimeoutError, httpx2.HTTPError):
-        return

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,8 @@ from tests.support.encoder import HashEncoder, cosine, encoder_process
 
 
 @pytest.fixture(scope="module")
-async def onnx_url(exports: Path) -> AsyncIterator[str]:
-    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
-    async with encoder_process(*options) as (_, url):
+async def onnx_url(onnx: tuple[str, ...]) -> AsyncIterator[str]:
+    async with encoder_process("--port", "0", *onnx) as (_, url):
         yield url
 
 

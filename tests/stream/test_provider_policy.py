@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from app.errors import (
     ProviderTimeout,
     ProviderTruncated,
     ProviderUnavailable,
+    Unavailable,
 )
 from app.providers.breaker import BreakerLimits
 from app.providers.configs import MistralConfig, OpenAIConfig
@@ -43,6 +44,7 @@ DOWN = Script(status=500)
 RESET = Script(fault="reset", before_headers=True)
 HANGS = Script(fault="hang", before_headers=True)
 PATIENT = BreakerLimits(failures=100)
+AGENT = Agent(1, "a", "", "openai", None, None, 5, 500, 0.2, 1)
 
 
 @dataclass
@@ -54,9 +56,7 @@ class World:
     providers: ConfiguredProviders
 
     def provider(self, fallback: str | None = None) -> Provider:
-        return self.providers.for_agent(
-            Agent(1, "a", "", "openai", None, None, 5, 500, 0.2, 1, fallback_provider=fallback)
-        )
+        return self.providers.for_agent(replace(AGENT, fallback_provider=fallback))
 
 
 @asynccontextmanager
@@ -272,6 +272,30 @@ class TestBreaker:
             probe.cancel()
             await asyncio.gather(probe, return_exceptions=True)
             assert (await fold(given.provider()))[0] == "Hello, world."
+
+
+class TestConnections:
+    async def test_where_all_are_in_use_the_vendor_is_not_to_blame(self) -> None:
+        """It is overload here: one sentence with a 503, no attempts, no mark in the breaker."""
+        async with VendorServer() as vendor:
+            vendor.script = HANGS
+            deadlines = Deadlines(connect_seconds=0.1)
+            config = OpenAIConfig("k", "gpt", vendor.openai_url)
+            limits = BreakerLimits(failures=1)
+            providers = ConfiguredProviders(config, None, deadlines, limits=limits, connections=1)
+            provider = providers.for_agent(AGENT)
+            held = asyncio.create_task(fold(provider))
+            await vendor.wait_for(1)
+            with pytest.raises(Unavailable, match="in use"):
+                await fold(provider)
+            statistics = providers.statistics()["openai"]
+            assert (statistics["size"], statistics["in_use"], statistics["waiting"]) == (1, 1, 0)
+            assert providers.breakers()["openai"] == "closed"
+            held.cancel()
+            await asyncio.gather(held, return_exceptions=True)
+            vendor.script = Script()
+            assert (await fold(provider))[0] == "Hello, world."
+            await providers.aclose()
 
 
 @pytest.fixture(scope="module")
