@@ -8,7 +8,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.services import Services, services_of
-from app.chat.model import Scope
+from app.chat.administration import UNKNOWN_KEY
+from app.chat.model import Claim, Scope
 from app.errors import Forbidden, Unauthorized
 from app.performance.stages import AUTH
 
@@ -34,15 +35,22 @@ async def authenticate(
     authorization = request.headers.get("authorization")
     if authorization is None:
         return await _anonymous(request, services)
-    scheme, _space, key = authorization.partition(" ")
-    key = key.strip()
-    if scheme.lower() != "bearer" or not key or len(key) > MAX_KEY_CHARS:
+    key = _key(authorization)
+    if key is None:
         raise Unauthorized
     with services.monitor.track(AUTH):
         scope = await services.credentials.resolve(key)
     if scope is None:
-        raise Unauthorized("This API key is unknown, expired or revoked.")
+        raise Unauthorized(UNKNOWN_KEY)
     return scope
+
+
+def claim(request: Request) -> Claim | None:
+    """The API key as it was presented, to be checked together with what it is presented for; None
+    where `authenticate` has to be asked."""
+    authorization = request.headers.get("authorization")
+    key = None if authorization is None else _key(authorization)
+    return None if key is None else services_of(request).credentials.claim(key)
 
 
 async def administer(scope: Annotated[Scope, Depends(authenticate)]) -> Scope:
@@ -54,6 +62,14 @@ async def administer(scope: Annotated[Scope, Depends(authenticate)]) -> Scope:
 
 Member = Annotated[Scope, Depends(authenticate)]
 Administrator = Annotated[Scope, Depends(administer)]
+
+
+def _key(authorization: str) -> str | None:
+    """The key that an `Authorization` header presents, None where it is none."""
+    scheme, _space, key = authorization.partition(" ")
+    key = key.strip()
+    valid = scheme.lower() == "bearer" and 0 < len(key) <= MAX_KEY_CHARS
+    return key if valid else None
 
 
 async def _anonymous(request: Request, services: Services) -> Scope:

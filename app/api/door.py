@@ -12,14 +12,19 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from opentelemetry import trace
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
-from app.api.auth import authenticate
+from app.api.auth import authenticate, claim
 from app.api.body import SMALL_BODY_BYTES, parse_json, read_json
 from app.api.routes.chat import chat, chat_stream
 from app.api.schemas import ChatBody
+from app.api.services import services_of
+from app.chat.model import Claim
+from app.chat.model import Scope as Caller
+from app.chat.normalise import check_message
 from app.errors import AppError
 
 # Of ids that the database can hold; others are a 404 or a 422 of the routes.
@@ -48,7 +53,9 @@ class ChatDoor:
         if call is None or scope["method"] != "POST" or _has_key(scope):
             await self._app(scope, receive, send)
             return
-        scope["route"] = STREAM if call[2] else WHOLE
+        scope["route"] = route = STREAM if call[2] else WHOLE
+        if "fastapi.telemetry" in scope:  # a trace is made, and no router will name it
+            name_span(route.path)
         request = Request(scope, receive, send)
         answering = chat_stream if call[2] else chat
         response = await _response(request, int(call[1]), answering)
@@ -59,11 +66,36 @@ async def _response(
     request: Request, agent_id: int, answering: Callable[..., Awaitable[Response]]
 ) -> Response:
     try:
-        caller = await authenticate(request, None)
-        body = parse_json(ChatBody, await read_json(request, SMALL_BODY_BYTES))
+        caller, body = await _caller_and_body(request)
         return await answering(request, agent_id, caller, body)
     except (AppError, RequestValidationError) as error:
         return await problems.told(request, error)
+
+
+async def _caller_and_body(request: Request) -> tuple[Caller | Claim, ChatBody]:
+    """Who asks, and what. A key is left to be checked with the question, in one round trip; where
+    there is something to be said before, it is checked here: strangers are told nothing else."""
+    claimed = claim(request) if services_of(request).streaming else None
+    if claimed is None:
+        caller = await authenticate(request, None)
+        return caller, await _body(request)
+    try:
+        body = await _body(request)
+        check_message(body.message)
+    except (AppError, RequestValidationError):
+        await authenticate(request, None)
+        raise
+    return claimed, body
+
+
+async def _body(request: Request) -> ChatBody:
+    return parse_json(ChatBody, await read_json(request, SMALL_BODY_BYTES))
+
+
+def name_span(route: str) -> None:
+    span = trace.get_current_span()
+    span.update_name(f"POST {route}")
+    span.set_attribute("http.route", route)
 
 
 def _has_key(scope: Scope) -> bool:

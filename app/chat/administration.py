@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from app.chat.model import Citation, Scope
+from app.chat.model import Citation, Claim, Scope
 
 Item = TypeVar("Item")
 
@@ -142,9 +142,17 @@ class Invalidation(Protocol):
         ...
 
 
+UNKNOWN_KEY = "This API key is unknown, expired or revoked."
+
+
 class Credentials(Protocol):
     async def resolve(self, key: str) -> Scope | None:
         """The scope of an API key that exists, is not revoked and has not expired, else None."""
+        ...
+
+    def claim(self, key: str) -> Claim | None:
+        """What stands for an API key until a question is loaded with it, in one round trip for
+        both; None where it has to be resolved by itself."""
         ...
 
     async def create(self, tenant: str, name: str) -> str:

@@ -8,7 +8,7 @@ installation are in it.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -59,7 +59,7 @@ def history_digest(history: Sequence[ChatMessage]) -> str | None:
 def pack_answer(answer: CachedAnswer) -> bytes:
     """Replaying needs the passages' titles but not their text, which is most of the size."""
     passages = [replace(passage, text="") for passage in answer.passages]
-    return orjson.dumps(asdict(replace(answer, passages=passages)))
+    return orjson.dumps(replace(answer, passages=passages))
 
 
 def unpack_answer(value: bytes) -> CachedAnswer | None:
@@ -78,7 +78,7 @@ def unpack_answer(value: bytes) -> CachedAnswer | None:
 
 
 def pack_passages(passages: Sequence[Passage]) -> bytes:
-    return orjson.dumps([asdict(passage) for passage in passages])
+    return orjson.dumps(list(passages))
 
 
 def unpack_passages(value: bytes) -> list[Passage] | None:

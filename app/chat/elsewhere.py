@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from app.chat.events import Answer, Event
+from app.chat.flights import Shared
 from app.chat.model import Scope
 from app.chat.ports import Turn
 from app.chat.replay import failed, replay
@@ -32,7 +33,7 @@ class Passed:
     ended: bool
 
 
-class RunStreams(Protocol):
+class RunStreams(Shared, Protocol):
     """The frames of runs, passed on between processes."""
 
     def changed(self, run: Run) -> None:
@@ -43,11 +44,6 @@ class RunStreams(Protocol):
         """The frames behind a number, to the last one, each whole, as another process passes them
         on; it goes on while somebody follows. RunLost where that process is gone, EventsGone
         where a piece is, Unavailable where nothing can be passed on."""
-        ...
-
-    def share(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
-        """As `follow`, by one who makes an answer of his own of it: it goes on for him where it is
-        cancelled by whom it belongs to."""
         ...
 
     async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:

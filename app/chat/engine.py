@@ -1,6 +1,7 @@
 """The Python engine: what the HTTP layer, the CLI and a Python program ask questions through."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -10,7 +11,7 @@ from uuid import UUID
 from app.chat.cached import Cached
 from app.chat.elsewhere import AnyRun, RemoteRun, RunStreams, told
 from app.chat.events import Answer, Event
-from app.chat.model import CacheMode, Question, Scope
+from app.chat.model import CacheMode, Claim, Question, Scope
 from app.chat.pipeline import Pipeline
 from app.chat.ports import IdempotencyKey
 from app.chat.producing import Producer, Watcher
@@ -21,8 +22,9 @@ from app.errors import AppError, InvalidInput, NotFound
 from app.performance import PerformanceMonitor
 
 # A run is stored within milliseconds of its first event. Whoever looks for it elsewhere may be as
-# quick, and is not told that there is none before this much time has gone.
-BEGINNING_SECONDS = 0.1
+# quick, and is not told that there is none before he has looked so often, so long after each other.
+# Its id tells when it was made; processes' clocks may be so far apart.
+LOOKS, LOOK_SECONDS, YOUNG_SECONDS = 5, 0.1, 30
 
 
 class Engine:
@@ -60,7 +62,7 @@ class Engine:
 
     async def start(
         self,
-        scope: Scope,
+        scope: Scope | Claim,
         question: Question,
         *,
         grace_seconds: float = 0.0,
@@ -77,7 +79,7 @@ class Engine:
         if key is not None:
             begun = await self._pipeline.begin(draft, key)
             if not begun.fresh:
-                return await self.find(scope, begun.ids.run)
+                return await self.find(draft.plan.scope, begun.ids.run)
         return self._producer.begin(draft, grace_seconds)
 
     async def find(self, scope: Scope, run_id: UUID) -> AnyRun:
@@ -86,14 +88,17 @@ class Engine:
         if (run := self.runs.find(scope, run_id)) is not None:
             return run
         stored = partial(self._pipeline.find_run, scope, run_id)
-        try:
-            turn = await stored()
-        except NotFound:  # its first event may be out before its beginning is stored
-            await asyncio.sleep(BEGINNING_SECONDS)
+        turn = None
+        for _ in range(LOOKS if _is_young(run_id) else 0):
+            try:
+                turn = await stored()
+                break
+            except NotFound:  # its first event may be out before its beginning is stored
+                await asyncio.sleep(LOOK_SECONDS)
             if await self.streams.passed(scope, run_id) is not None:
                 run = self.runs.find(scope, run_id)
                 return run or RemoteRun(scope, run_id, None, self.streams, stored, self._encode)
-            turn = await stored()
+        turn = turn or await stored()
         over = turn.status != "streaming"
         passed = await self.streams.passed(scope, run_id) if over else None
         if over and passed is None:
@@ -183,3 +188,8 @@ class Engine:
         functions of the caller's that are being called are stopped."""
         await self.runs.close()
         await self.cached.close()
+
+
+def _is_young(run_id: UUID) -> bool:
+    """Whether the id was made just now, by its first 48 bits (UUIDv7: milliseconds since 1970)."""
+    return abs(time.time() - (run_id.int >> 80) / 1000) < YOUNG_SECONDS

@@ -9,7 +9,6 @@ the first follows a leader elsewhere, and the rest follow that one.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Protocol, TypeAlias
 from uuid import UUID, uuid5
 
@@ -23,9 +22,9 @@ from app.errors import AppError, Interrupted, named
 # How often a leader elsewhere that says nothing is looked for: one that died is to be replaced
 # within a second.
 LOOK_SECONDS = 0.05
+HEIR_LOOKS = 3
 
 Decode = Callable[[bytes], Event]
-Share = Callable[[Scope, UUID, int], AsyncIterator[bytes]]
 
 
 class Leading(Protocol):
@@ -42,6 +41,20 @@ class Leading(Protocol):
 
     def let_go(self, key: str, run_id: UUID) -> None:
         """The run leads no longer. Does nothing where it did not."""
+        ...
+
+
+class Shared(Protocol):
+    """Runs of other processes, as `app.chat.elsewhere.RunStreams` has them."""
+
+    def share(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+        """The frames behind a number, as `RunStreams.follow` gives them, for one who makes an
+        answer of his own of them: it goes on for him where the run is cancelled by whom it
+        belongs to."""
+        ...
+
+    async def is_kept(self, scope: Scope, run_id: UUID) -> bool:
+        """Whether something of the run is there to be read."""
         ...
 
 
@@ -72,16 +85,17 @@ class LocalLeader:
 
 class RemoteLeader:
     """A run of another process, as its followers here read it. Of its passages they learn what a
-    reader is told, without the texts. `share` gives its frames behind a number."""
+    reader is told, without the texts."""
 
     def __init__(
-        self, key: str, run_id: UUID, share: Callable[[UUID, int], AsyncIterator[bytes]],
-        leading: Leading, decode: Decode,
+        self, key: str, scope: Scope, run_id: UUID, streams: Shared, leading: Leading,
+        decode: Decode,
     ) -> None:  # fmt: skip
         self.error: AppError | None = None
         self._key = key
+        self._scope = scope
         self._run_id = run_id
-        self._share = share
+        self._streams = streams
         self._leading = leading
         self._decode = decode
 
@@ -108,12 +122,17 @@ class RemoteLeader:
             self._run_id = heir_id(self._run_id)
 
     async def _has_heir(self) -> bool:
-        return await self._leading.leader(self._key) == heir_id(self._run_id)
+        """Its first events are passed on before or together with the end of the one before."""
+        for _ in range(HEIR_LOOKS):
+            if await self._streams.is_kept(self._scope, heir_id(self._run_id)):
+                return True
+            await asyncio.sleep(LOOK_SECONDS)
+        return False
 
     async def _frames(self, after: int) -> AsyncGenerator[bytes, None]:
         """Its frames; an empty one where it is gone."""
         coming: asyncio.Task[bytes | None] | None = None
-        said = self._share(self._run_id, after)
+        said = self._streams.share(self._scope, self._run_id, after)
         try:
             while True:
                 coming = coming or asyncio.create_task(_next(said))
@@ -140,13 +159,12 @@ Leader: TypeAlias = LocalLeader | RemoteLeader
 
 
 class Flights:
-    """Which run produces the answer of which cache key. `share` gives the frames of a run
-    elsewhere, `decode` makes an event of one."""
+    """Which run produces the answer of which cache key. `decode` makes an event of a frame."""
 
-    def __init__(self, runs: Runs, leading: Leading, share: Share, decode: Decode) -> None:
+    def __init__(self, runs: Runs, leading: Leading, streams: Shared, decode: Decode) -> None:
         self._runs = runs
         self._leading = leading
-        self._share = share
+        self._streams = streams
         self._decode = decode
         self._leaders: dict[str, UUID] = {}
 
@@ -168,7 +186,7 @@ class Flights:
             return None
         if self._runs.find(scope, other) is not None:
             return None  # one of ours, which is just letting go
-        return RemoteLeader(key, other, partial(self._share, scope), self._leading, self._decode)
+        return RemoteLeader(key, scope, other, self._streams, self._leading, self._decode)
 
     async def hand_over(self, key: str, run_id: UUID, heir: UUID) -> None:
         """Let another run go on for those who follow this one, here and elsewhere."""

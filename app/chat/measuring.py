@@ -31,6 +31,15 @@ class Measuring:
         self._monitor.observe(_by_stage(timings) if draft.cached else timings)
         if error is not None:
             self._monitor.error(TOTAL, error.code)
+        if _was_produced(draft):
+            plan, usage = draft.plan, draft.counted_usage()
+            self._monitor.tokens.spent(
+                plan.agent.id,
+                plan.provider.name,
+                plan.provider.model,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+            )
         waited = timings.get(FIRST_TOKEN, timings[TOTAL])
         if waited >= self._slow_ms:
             plan = draft.plan
@@ -42,6 +51,11 @@ class Measuring:
                 ms=round(waited, 1),
                 stages=stages,
             )
+
+
+def _was_produced(draft: Draft) -> bool:
+    """Whether a model was paid for it: it was not found in a cache, or shared, or failed before."""
+    return bool(draft.pieces) and not draft.cached and draft.leader is None
 
 
 def _by_stage(timings: Mapping[str, float]) -> Mapping[str, float]:

@@ -37,6 +37,13 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Who asks, by the digest of an API key that is checked when the question is loaded."""
+
+    key_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     """A configured bot. `provider` "auto" means whatever the operator's environment offers.
 

@@ -18,16 +18,16 @@ from app.chat.flights import Leader, RemoteLeader
 from app.chat.generation import generate
 from app.chat.language import recognise
 from app.chat.measuring import Measuring
-from app.chat.model import Agent, ChatMessage, Ids, QueryComplexity, Question, Scope
+from app.chat.model import Agent, ChatMessage, Claim, Ids, QueryComplexity, Question, Scope
 from app.chat.normalise import check_message
 from app.chat.plan import Draft, Plan
 from app.chat.policy import Policy
-from app.chat.ports import Begun, Conversations, IdempotencyKey, Provider, Providers, Turn
+from app.chat.ports import Begun, Conversations, IdempotencyKey, Loaded, Provider, Providers, Turn
 from app.chat.prompt import trim_history
 from app.chat.rewrite import plan_rewriting
 from app.chat.timing import Stopwatch
 from app.chat.warming import Warmed
-from app.errors import AppError, Interrupted, Unavailable
+from app.errors import AppError, Interrupted, Unauthorized, Unavailable
 
 
 class Pipeline:
@@ -41,7 +41,7 @@ class Pipeline:
         unshared: Finder,
         providers: Providers,
         policy: Policy,
-        clock: Callable[[], float],
+        stopwatch: Callable[[], Stopwatch],
         new_id: Callable[[], UUID],
         nonce: Callable[[], str],
         measuring: Measuring,
@@ -52,17 +52,19 @@ class Pipeline:
         self._unshared = unshared
         self._providers = providers
         self._policy = policy
-        self._clock = clock
+        self._stopwatch = stopwatch
         self._new_id = new_id
         self._nonce = nonce
         self._measuring = measuring
 
-    async def prepare(self, scope: Scope, question: Question) -> Draft:
+    async def prepare(self, scope: Scope | Claim, question: Question) -> Draft:
         """Check, load and decide; raises AppError before anything is produced."""
-        stopwatch = Stopwatch(self._clock)
+        stopwatch = self._stopwatch()
         check_message(question.message)
         with stopwatch.stage("load"):
             loaded = await self._conversations.load(scope, question)
+        if isinstance(scope, Claim):
+            scope = _claimed(loaded)
         with stopwatch.stage("analyze"):
             provider = self._providers.for_agent(loaded.agent)
             complexity, top_k, max_tokens = self._limits(question.message, loaded.agent)
@@ -240,3 +242,9 @@ class Pipeline:
         if draft.beginning is not None:
             await draft.beginning
             draft.begun = True
+
+
+def _claimed(loaded: Loaded) -> Scope:
+    if loaded.scope is None:
+        raise Unauthorized
+    return loaded.scope

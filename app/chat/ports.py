@@ -9,6 +9,7 @@ from app.chat.model import (
     Agent,
     ChatMessage,
     Citation,
+    Claim,
     Ids,
     Passage,
     Portfolio,
@@ -25,7 +26,8 @@ class Loaded:
     """Everything a question needs to know from Postgres, read in one round trip.
 
     `persona` is the portfolio that the agent speaks from. `history` is oldest first.
-    `tenant_epoch` rises when the tenant's caches are invalidated.
+    `tenant_epoch` rises when the tenant's caches are invalidated. `scope` is whose key it was,
+    where that was not known before.
     """
 
     agent: Agent
@@ -33,6 +35,7 @@ class Loaded:
     history: Sequence[ChatMessage]
     tenant_epoch: int = 0
     persona: Portfolio | None = None
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,9 @@ class Begun:
 class Conversations(Protocol):
     """The source of truth for agents, versions and history on the question path."""
 
-    async def load(self, scope: Scope, question: Question) -> Loaded:
-        """Agent, portfolio, versions and recent history; NotFound for unknown or foreign ids."""
+    async def load(self, scope: Scope | Claim, question: Question) -> Loaded:
+        """Agent, portfolio, versions and recent history; NotFound for unknown or foreign ids,
+        Unauthorized where nobody has the key that is claimed."""
         ...
 
     async def begin_turn(self, scope: Scope, turn: Turn, key: IdempotencyKey | None) -> Begun:

@@ -78,7 +78,8 @@ class Producer:
     async def _drive(self, production: Production) -> None:
         """Produce into the run's log, and let go of what others waited for."""
         try:
-            await self._drive_to_its_end(production)
+            with production.draft.stopwatch.running():
+                await self._drive_to_its_end(production)
         finally:
             if production.handing_over is not None:
                 await asyncio.wait({production.handing_over})

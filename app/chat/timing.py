@@ -1,7 +1,9 @@
 """Stage timings of one answer, in milliseconds, on a clock that is passed in."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class Stopwatch:
@@ -22,11 +24,27 @@ class Stopwatch:
     def add(self, timings_ms: Mapping[str, float]) -> None:
         self.timings_ms.update(timings_ms)
 
-    @contextmanager
-    def stage(self, name: str) -> Generator[None, None, None]:
+    def running(self) -> AbstractContextManager[None]:
+        """Entered around all that is done for the answer once it is prepared."""
+        return NOTHING
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Record how long the block took, also when it raises."""
-        began = self._clock()
-        try:
-            yield
-        finally:
-            self.timings_ms[name] = round((self._clock() - began) * 1000, 3)
+        return _Stage(self._clock, self.timings_ms, name)
+
+
+class _Stage(AbstractContextManager[None]):
+    """No generator, which takes three times as long, six times an answer."""
+
+    __slots__ = ("_began", "_clock", "_name", "_timings_ms")
+
+    def __init__(self, clock: Callable[[], float], timings_ms: dict[str, float], name: str) -> None:
+        self._clock = clock
+        self._timings_ms = timings_ms
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._began = self._clock()
+
+    def __exit__(self, *_: object) -> None:
+        self._timings_ms[self._name] = round((self._clock() - self._began) * 1000, 3)

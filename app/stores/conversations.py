@@ -8,10 +8,12 @@ from uuid import UUID
 
 import asyncpg
 
+from app.chat.administration import UNKNOWN_KEY
 from app.chat.model import (
     Agent,
     ChatMessage,
     Citation,
+    Claim,
     Ids,
     Passage,
     Portfolio,
@@ -21,11 +23,19 @@ from app.chat.model import (
     Usage,
 )
 from app.chat.ports import Begun, IdempotencyKey, Loaded, Turn
-from app.errors import IdempotencyMismatch, NotFound
+from app.errors import IdempotencyMismatch, NotFound, Unauthorized
 from app.stores.citations import citation
 from app.stores.database import Database, checked_id
+from app.stores.tenants import scope_of_key
 
 LOAD = "SELECT * FROM load_question($1, $2, $3, $4, $5)"
+# Whose key it is and what is asked, in one round trip. Without such a key there is no tenant, and
+# row level security shows nothing.
+CLAIM = """
+SELECT k.key_id, k.tenant_id, k.role, l.*
+  FROM resolve_api_key($1) k
+  LEFT JOIN LATERAL load_question(k.tenant_id, $2, $3, $4, $5) l ON k.key_id IS NOT NULL
+"""
 STORE = "SELECT store_turn($1, $2)"
 BEGIN = "SELECT * FROM begin_turn($1, $2, $3, $4, $5, $6)"
 FIND = """
@@ -50,28 +60,31 @@ class PgConversations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def load(self, scope: Scope, question: Question) -> Loaded:
+    async def load(self, scope: Scope | Claim, question: Question) -> Loaded:
         """Agent, portfolio, versions and the last ten whole turns.
 
         NotFound for an agent, portfolio or conversation that the tenant does not have, and for a
-        conversation with another agent.
+        conversation with another agent. Unauthorized for a claimed key that does not exist, is
+        revoked or has expired.
         """
-        named = isinstance(question.agent, str)
+        named, claimed = isinstance(question.agent, str), isinstance(scope, Claim)
         [row] = await self._database.fetch(
-            LOAD,
-            scope.tenant_id,
+            CLAIM if claimed else LOAD,
+            scope.key_digest if isinstance(scope, Claim) else scope.tenant_id,
             None if named else checked_id(int(question.agent)),
             question.agent if named else None,
             None if question.portfolio_id is None else checked_id(question.portfolio_id),
             question.conversation_id,
         )
+        if claimed and row["key_id"] is None:
+            raise Unauthorized(UNKNOWN_KEY)
         if row["agent_id"] is None:
             raise NotFound("There is no such agent.")
         if question.portfolio_id is not None and row["portfolio_id"] is None:
             raise NotFound("There is no such portfolio.")
         if question.conversation_id is not None and not row["conversation_found"]:
             raise NotFound("There is no such conversation with this agent.")
-        return _loaded(row)
+        return _loaded(row, scope_of_key(row) if claimed else None)
 
     async def begin_turn(self, scope: Scope, turn: Turn, key: IdempotencyKey | None) -> Begun:
         """Store the question and its run, or find the run of a request that was sent before.
@@ -119,7 +132,7 @@ class PgConversations:
         await self._database.fetch(STORE, scope.tenant_id, _payload(turn))
 
 
-def _loaded(row: asyncpg.Record) -> Loaded:
+def _loaded(row: asyncpg.Record, scope: Scope | None) -> Loaded:
     history: list[ChatMessage] = []
     for question, answer in zip(row["questions"] or (), row["answers"] or (), strict=True):
         history += (ChatMessage("user", question), ChatMessage("assistant", answer))
@@ -146,6 +159,7 @@ def _loaded(row: asyncpg.Record) -> Loaded:
         history=history,
         tenant_epoch=row["tenant_epoch"],
         persona=_portfolio(row, "persona"),
+        scope=scope,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import asyncpg
 import orjson
 from pgvector.asyncpg import register_vector
-from sqlalchemy import QueuePool, text
+from sqlalchemy import QueuePool, event, text
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
 
 from app.chat.model import Scope
 from app.errors import NotFound
-from app.stores.connections import Connections
+from app.stores.connections import Connections, Prepared
 from app.stores.translate import translated
 
 MAX_ID = 2**63 - 1
@@ -32,6 +32,18 @@ SERVER_SETTINGS = {
     "jit": "off",
 }
 SET_TENANT = "SELECT set_config('app.tenant_id', $1, true)"
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of SQLAlchemy's pool since the start: how often a connection was lent, and how many were
+    opened for it."""
+
+    acquired: int = 0
+    opened: int = 0
+
+    def lent(self, _: object) -> None:
+        self.acquired += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +69,13 @@ class Database:
 
     def __init__(
         self,
-        pool: asyncpg.Pool,
+        connections: Connections,
         engine: AsyncEngine,
-        timeout_seconds: float,
-        waited: Callable[[float], None],
+        administered: "Counts",
     ) -> None:
-        self._connections = Connections(pool, timeout_seconds, waited)
+        self._connections = connections
         self._engine = engine
+        self._administered = administered
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
 
     @classmethod
@@ -84,9 +96,14 @@ class Database:
             "server_settings": SERVER_SETTINGS,
         }
 
-        async def creator(*_: object, **__: object) -> asyncpg.Connection:
-            return await asyncpg.connect(**connect)
+        administered = Counts()
 
+        async def creator(*_: object, **__: object) -> asyncpg.Connection:
+            connection = await asyncpg.connect(**connect)
+            administered.opened += 1
+            return connection
+
+        prepared = Prepared(_register_codecs)
         with translated():
             pool = await asyncpg.create_pool(
                 **connect,
@@ -95,7 +112,7 @@ class Database:
                 min_size=0,
                 max_size=pool_size,
                 max_inactive_connection_lifetime=0,
-                init=_register_codecs,
+                init=prepared,
                 reset=_keep,
             )
             try:
@@ -113,7 +130,8 @@ class Database:
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
-        return cls(pool, engine, timeout_seconds, waited)
+        event.listen(engine.sync_engine, "engine_connect", administered.lent)
+        return cls(Connections(pool, prepared, timeout_seconds, waited), engine, administered)
 
     async def close(self) -> None:
         """Close both pools; what is still running is cut off after the timeout."""
@@ -169,6 +187,8 @@ class Database:
                 "size": pool.size(),
                 "open": pool.checkedin() + pool.checkedout(),
                 "in_use": pool.checkedout(),
+                "acquired": self._administered.acquired,
+                "opened": self._administered.opened,
             },
         }
 

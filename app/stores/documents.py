@@ -14,7 +14,7 @@ import asyncpg
 from app.chat.administration import Page
 from app.chat.model import Scope, Vector
 from app.errors import NotFound
-from app.ingest.ports import Accepted, DocumentRecord, IndexedChunk, NewDocument, Upload
+from app.ingest.ports import Accepted, Backlog, DocumentRecord, IndexedChunk, NewDocument, Upload
 from app.stores.acceptance import accept_document, lock_key
 from app.stores.database import Database, checked_id
 from app.stores.encoders import encoders_of, hold_encoders
@@ -72,6 +72,11 @@ class PgDocuments:
         """Uploads of the tenant that are not yet indexed."""
         async with self._database.transaction(scope) as connection:
             return int(await connection.fetchval("SELECT count(*) FROM document_uploads"))
+
+    async def backlog(self) -> Backlog:
+        """Uploads of all tenants that are not yet indexed."""
+        [row] = await self._database.fetch("SELECT * FROM count_waiting_uploads()")
+        return Backlog(*row)
 
     async def claim(self, limit: int, upload_ids: Sequence[int] | None = None) -> Sequence[Upload]:
         """Take waiting uploads of any tenant, oldest first; no two callers get the same one."""

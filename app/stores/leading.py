@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID, uuid4
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.stores.redis_cache import RedisCache
@@ -80,23 +79,18 @@ class RedisLeading:
         if not self._living.is_set():
             return None  # who cannot be seen alive does not lead for others
         value = f"{run_id} {self._process}"
-
-        async def take(redis: Redis) -> UUID | None:
-            found = await redis.eval(LEAD, 1, _name(key), value, DEAD_MS)
-            if found is None:
-                self._led[key] = run_id
-            return UUID(found.decode()) if found else None
-
-        return await self._cache.attempt(take, None)
+        replies = await self._cache.ask(("EVAL", LEAD, 1, _name(key), value, DEAD_MS))
+        if replies is None:
+            return None
+        [found] = replies
+        if found is None:
+            self._led[key] = run_id
+        return UUID(found.decode()) if found else None
 
     async def leader(self, key: str) -> UUID | None:
         """Who leads now; None where nobody does, or nobody knows."""
-
-        async def get(redis: Redis) -> UUID | None:
-            found = await redis.eval(LEADER, 1, _name(key))
-            return UUID(found.decode()) if found else None
-
-        return await self._cache.attempt(get, None)
+        [found] = await self._cache.ask(("EVAL", LEADER, 1, _name(key))) or [None]
+        return UUID(found.decode()) if found else None
 
     def let_go(self, key: str, run_id: UUID) -> None:
         """See `Leading.let_go`: as soon as followers have its end, so that none takes it for dead
@@ -134,14 +128,12 @@ class RedisLeading:
     async def _tell(self, script: str, led: Sequence[tuple[str, UUID]]) -> None:
         if not led:
             return
-
-        async def tell(redis: Redis) -> None:
-            async with redis.pipeline(transaction=False) as pipe:
-                for key, run_id in led:
-                    pipe.eval(script, 1, _name(key), f"{run_id} {self._process}", str(DEAD_MS))
-                await pipe.execute()
-
-        await self._cache.attempt(tell, None)
+        await self._cache.ask(
+            *(
+                ("EVAL", script, 1, _name(key), f"{run_id} {self._process}", DEAD_MS)
+                for key, run_id in led
+            )
+        )
 
 
 def _name(key: str) -> str:

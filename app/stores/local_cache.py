@@ -75,6 +75,10 @@ class LocalCache:
             "redis": {"state": self._shared.state, **self._counts.of_server()},
         }
 
+    def connections(self) -> Mapping[str, Mapping[str, int]]:
+        """To Redis, where one is configured."""
+        return self._shared.connections()
+
     async def _find(self, keys: Sequence[str]) -> tuple[Sequence[bytes | None], int | None, bool]:
         """The values, the place of the first that there is, and whether it was at hand."""
         now = self._clock()

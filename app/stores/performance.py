@@ -24,8 +24,7 @@ KEPT_SECONDS = 30
 class SharedPerformance:
     """One process's monitor among the others'. Without Redis, or while it is away, it is alone.
 
-    `instance` is what all processes have in common that listen at one address (`host:port`), and
-    what Prometheus scrapes as one; `process` is this one's name among them.
+    `process` is this one's name among them.
     """
 
     def __init__(
@@ -34,14 +33,12 @@ class SharedPerformance:
         cache: RedisCache | None,
         *,
         installation: str,
-        instance: str,
         process: str,
     ) -> None:
         self._monitor = monitor
         self._cache = cache
         self._members = f"performance:{{{installation}}}"  # in a cluster, all keys in one slot
-        self._instance = instance
-        self._own = f"{instance}/{process}"
+        self._own = process
         self._publishing = asyncio.Lock()
 
     async def keep_publishing(self) -> None:
@@ -71,17 +68,8 @@ class SharedPerformance:
         """Everything that was measured. `scope` is `all` where that is of all processes, else
         `process`; `unreadable` counts those of another version, whose numbers are not in it."""
         own = await self.publish()
-        published = await self._read("")
+        published = await self._read()
         return await asyncio.to_thread(self._report, own, published)
-
-    async def of_instance(self) -> Mapping[str, Snapshot]:
-        """The snapshots of this instance by process, never older than what any of them gave
-        before: this one's is published first."""
-        own = await self.publish()
-        published = await self._read(f"{self._instance}/") or {}
-        snapshots = {self._own: own, **_unpacked(published, self._own)}
-        prefix = len(self._instance) + 1
-        return {member[prefix:]: snapshot for member, snapshot in snapshots.items()}
 
     def _report(self, own: Snapshot, published: Mapping[str, bytes] | None) -> dict[str, Any]:
         others = _unpacked(published or {}, self._own)
@@ -92,13 +80,12 @@ class SharedPerformance:
             **report(merge([own, *others.values()])),
         }
 
-    async def _read(self, prefix: str) -> Mapping[str, bytes] | None:
-        """What processes have published whose names begin so; None where there is no Redis."""
+    async def _read(self) -> Mapping[str, bytes] | None:
+        """What all processes have published; None where there is no Redis."""
 
         async def read(redis: Redis) -> Mapping[str, bytes]:
             members: set[bytes] = await redis.smembers(self._members)  # type: ignore[assignment]
             names = [member.decode() for member in members]
-            names = [name for name in names if name.startswith(prefix)]
             if not names:
                 return {}
             values: list[bytes | None] = await redis.mget([self._key(name) for name in names])  # type: ignore[assignment]

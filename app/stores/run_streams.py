@@ -8,13 +8,11 @@ a stream that is gone means an owner that is gone; after the end it lives for te
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 import structlog
-from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from app.chat.elsewhere import AWAY, Passed, RunLost
@@ -23,6 +21,7 @@ from app.chat.run import Run
 from app.errors import EventsGone, Unavailable
 from app.stores.patience import Patience
 from app.stores.redis_client import open_redis
+from app.stores.redis_line import Command, RedisLine
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +39,6 @@ PATIENCE_SECONDS = 3.0
 
 NO_KEY = -2  # instead of a time to live
 
-Fields = dict[Any, Any]
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 Find = Callable[[Scope, UUID], Run | None]
 
@@ -55,6 +53,7 @@ class RedisRunStreams:
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=None,  # a follower waits for as long as a run is silent
         )
+        self._line = RedisLine(self._redis, CONNECT_SECONDS)
         self._running: dict[UUID, Run] = {}
         self._new: dict[UUID, Run] = {}  # of which something has not been passed on
         self._began: dict[UUID, float] = {}
@@ -77,6 +76,7 @@ class RedisRunStreams:
                 await self._pass_on()
         except (RedisError, OSError, TimeoutError):
             pass
+        await self._line.aclose()
         await self._redis.aclose()
 
     @property
@@ -110,6 +110,10 @@ class RedisRunStreams:
             told = fields or {}
             return Passed(int(told[b"last"]), ended=told[b"end"] == b"1")
         return None
+
+    async def is_kept(self, scope: Scope, run_id: UUID) -> bool:
+        """See `app.chat.flights.Shared.is_kept`."""
+        return await self.passed(scope, run_id) is not None
 
     def follow(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
         """See `RunStreams.follow`."""
@@ -221,11 +225,11 @@ class RedisRunStreams:
         told = self._to_be_told(new, now)
         passed: dict[UUID, int] = {}
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for run in {**told, **self._due(now)}.values():
-                    self._queue(pipe, run, now, passed)
-                if len(pipe):
-                    await pipe.execute()
+            commands: list[Command] = []
+            for run in {**told, **self._due(now)}.values():
+                commands += self._commands(run, now, passed)
+            if commands:
+                await self._line.ask(*commands)
         except BaseException:
             self._new = {**told, **self._new}
             raise
@@ -257,14 +261,14 @@ class RedisRunStreams:
             due[run_id] = self._running[run_id]
         return due
 
-    def _queue(self, pipe: Pipeline, run: Run, now: float, passed: dict[UUID, int]) -> None:
+    def _commands(self, run: Run, now: float, passed: dict[UUID, int]) -> Iterator[Command]:
         key, start = _key(run.scope, run.id), self._passed.get(run.id, 0)
         if frames := run.frames_from(start):
             passed[run.id] = start + len(frames)
             end = b"1" if run.finished else b"0"
-            fields: Fields = {"last": passed[run.id], "frames": b"".join(frames), "end": end}
-            pipe.xadd(key, fields)
-        pipe.expire(key, KEPT_SECONDS if run.finished else ALIVE_SECONDS)
+            fields = ("last", passed[run.id], "frames", b"".join(frames), "end", end)
+            yield ("XADD", key, "*", *fields)
+        yield ("EXPIRE", key, KEPT_SECONDS if run.finished else ALIVE_SECONDS)
         self._beaten.pop(run.id, None)
         self._beaten[run.id] = now
 
@@ -295,6 +299,9 @@ class NoStreams:
         yield b""
 
     share = follow
+
+    async def is_kept(self, scope: Scope, run_id: UUID) -> bool:
+        return False
 
     async def ended(self, run_id: UUID) -> None:
         return None

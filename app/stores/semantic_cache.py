@@ -9,12 +9,12 @@ import struct
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import structlog
-from redis.asyncio import Redis
 
 from app.chat.model import Vector
 from app.chat.ports import SimilarQuestion
@@ -33,6 +33,8 @@ PIECE = 100
 MAX_FOUND = 8
 
 Floats = npt.NDArray[np.float32]
+# An id, then names and values in turn, as Redis gives them.
+_Entry: TypeAlias = tuple[bytes, Sequence[bytes]]
 
 
 @dataclass(slots=True)
@@ -43,8 +45,8 @@ class _Known:
     questions: list[tuple[str, str]] = field(default_factory=list)
     vectors: Floats | None = None
 
-    def extend(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        read = [each for _, fields in entries if (each := _unpack(fields.get(b"e", b"")))]
+    def extend(self, entries: Sequence[_Entry]) -> None:
+        read = [each for _, fields in entries if (each := _unpack(_field(fields)))]
         self.last = b"(" + entries[-1][0]
         if not read:
             return
@@ -99,16 +101,12 @@ class RedisSemanticCache:
         tags: Sequence[str],
     ) -> None:
         self._counts.puts += 1
-        entry = {"e": _pack(vector, question, answer_key)}
-
-        async def write(redis: Redis) -> None:
-            async with redis.pipeline(transaction=False) as pipe:
-                pipe.xadd(scope, entry, maxlen=MAX_QUESTIONS, approximate=True)  # type: ignore[arg-type]
-                put_under(pipe, scope, ttl_seconds, tags)
-                pipe.expire(scope, ttl_seconds)
-                await pipe.execute()
-
-        await self._cache.attempt(write, None)
+        entry = _pack(vector, question, answer_key)
+        await self._cache.ask(
+            ("XADD", scope, "MAXLEN", "~", MAX_QUESTIONS, "*", "e", entry),
+            *put_under(scope, ttl_seconds, tags),
+            ("EXPIRE", scope, ttl_seconds),
+        )
 
     async def _catch_up(self, scope: str, known: _Known) -> None:
         while entries := await self._read(scope, after := known.last):
@@ -117,11 +115,9 @@ class RedisSemanticCache:
             if len(entries) < PIECE:
                 return
 
-    async def _read(self, scope: str, after: bytes) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        async def read(redis: Redis) -> list[tuple[bytes, dict[bytes, bytes]]]:
-            return await redis.xrange(scope, min=after, count=PIECE)  # type: ignore[return-value]
-
-        return await self._cache.attempt(read, [])
+    async def _read(self, scope: str, after: bytes) -> Sequence[_Entry]:
+        replies = await self._cache.ask(("XRANGE", scope, after, "+", "COUNT", PIECE))
+        return replies[0] if replies else ()
 
     def _forget(self) -> None:
         """Drop the scopes that were not asked for the longest."""
@@ -135,6 +131,10 @@ def _pack(vector: Vector, question: str, answer_key: str) -> bytes:
     """Half floats, as the index has them, after their number; then the rest as JSON."""
     head = struct.pack(f"<H{len(vector)}e", len(vector), *vector)
     return head + orjson.dumps([question, answer_key])
+
+
+def _field(fields: Sequence[bytes]) -> bytes:
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"e", b"")
 
 
 def _unpack(entry: bytes) -> tuple[npt.NDArray[np.float16], str, str] | None:

@@ -11,10 +11,22 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from uuid import uuid4
 
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
+from app.stores.redis_line import Command
 
 FREED_AT_ONCE = 500  # entries a command: keeps Redis responsive for others
+
+# The first name is the index, the others are those of the tags. What has ended goes; nothing lives
+# shorter than before.
+PUT_UNDER = """
+local key, now, ends, lives = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local function note(name, member)
+  redis.call('ZREMRANGEBYSCORE', name, '-inf', now)
+  redis.call('ZADD', name, 'GT', ends, member)
+  if redis.call('TTL', name) < lives then redis.call('EXPIRE', name, lives) end
+end
+note(KEYS[1], key)
+for i = 2, #KEYS do note(KEYS[i], KEYS[1]) end
+"""
 
 # One round trip, and for each index a logarithmic and a constant step, however many entries it has.
 # What is renamed keeps its expiry, and goes even if nobody lives to free its entries.
@@ -32,39 +44,36 @@ end
 return {living, aside}
 """
 
+FREE_SOME = """
+local keys = redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)
+if #keys > 0 then
+  redis.call('UNLINK', unpack(keys))
+  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, #keys - 1)
+end
+return #keys
+"""
 
-def put_under(pipe: Pipeline, key: str, ttl_seconds: int, tags: Sequence[str]) -> None:
-    """Queue what lets the key be found by each of its tags while it lives. Put again, it has the
-    same tags in the same order."""
+
+def put_under(key: str, ttl_seconds: int, tags: Sequence[str]) -> Sequence[Command]:
+    """What lets the key be found by each of its tags while it lives. Put again, it has the same
+    tags in the same order."""
     if not tags:
-        return
+        return ()
     now = time.time()
-    index = _index(tags)
-    for name, member in [(index, key), *((_indexes(tag), index) for tag in tags)]:
-        pipe.zremrangebyscore(name, "-inf", now)
-        pipe.zadd(name, {member: now + ttl_seconds}, gt=True)
-        pipe.expire(name, ttl_seconds, gt=True)
-        pipe.expire(name, ttl_seconds, nx=True)
+    names = (_index(tags), *(_indexes(tag) for tag in tags))
+    return [("EVAL", PUT_UNDER, len(names), *names, key, now, now + ttl_seconds, ttl_seconds)]
 
 
-async def set_aside(redis: Redis, tag: str) -> tuple[int, Sequence[bytes]]:
-    """Take the tag's entries out of its indexes; how many live, and the names of the sets where
-    they are now."""
-    names = _indexes(tag), f"cache:dropped:{uuid4().hex}:"
-    living, aside = await redis.eval(SET_ASIDE, 2, *names, str(time.time()))
-    return living, aside
+def set_aside(tag: str) -> Command:
+    """Take the tag's entries out of its indexes. The reply is how many live, and the names of the
+    sets where they are now."""
+    aside = f"cache:dropped:{uuid4().hex}:"
+    return ("EVAL", SET_ASIDE, 2, _indexes(tag), aside, time.time())
 
 
-async def free_some(redis: Redis, aside: bytes) -> bool:
-    """Remove a batch of entries of such a set; whether there were any."""
-    keys = await redis.zrange(aside, 0, FREED_AT_ONCE - 1)
-    if not keys:
-        return False
-    async with redis.pipeline(transaction=False) as pipe:
-        pipe.unlink(*keys)
-        pipe.zremrangebyrank(aside, 0, len(keys) - 1)
-        await pipe.execute()
-    return True
+def free_some(aside: bytes) -> Command:
+    """Remove a batch of entries of such a set. The reply is how many there were."""
+    return ("EVAL", FREE_SOME, 1, aside, FREED_AT_ONCE)
 
 
 def _index(tags: Sequence[str]) -> str:

@@ -3,9 +3,10 @@
 import hashlib
 import secrets
 
+import asyncpg
 from sqlalchemy import Table, update
 
-from app.chat.model import Scope
+from app.chat.model import Claim, Scope
 from app.errors import NotFound
 from app.stores.database import Database, checked_id
 from app.stores.schema import agents, portfolios, tenants
@@ -27,9 +28,12 @@ class PgCredentials:
         if not key.startswith(KEY_PREFIX):
             return None
         [row] = await self._database.fetch("SELECT * FROM resolve_api_key($1)", _hash(key))
-        if row["key_id"] is None:
-            return None
-        return Scope(row["tenant_id"], f"key:{row['key_id']}", row["role"])
+        return None if row["key_id"] is None else scope_of_key(row)
+
+    def claim(self, key: str) -> Claim | None:
+        """What stands for the key until a question is loaded with it; None where it cannot be one
+        of ours."""
+        return Claim(_hash(key)) if key.startswith(KEY_PREFIX) else None
 
     async def create(self, tenant: str, name: str) -> str:
         """Make an API key of the owner's role for the tenant (created when new)."""
@@ -79,6 +83,11 @@ class PgInvalidation:
                 statement = statement.values(cache_epoch=table.c.cache_epoch + 1)
                 if not (await session.execute(statement.returning(table.c.id))).all():
                     raise NotFound
+
+
+def scope_of_key(row: asyncpg.Record) -> Scope:
+    """Of a key that was found."""
+    return Scope(row["tenant_id"], f"key:{row['key_id']}", row["role"])
 
 
 def _hash(key: str) -> bytes:

@@ -1,8 +1,5 @@
 """From the drivers' errors to ours, by SQLSTATE."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -40,30 +37,44 @@ MESSAGES: dict[type[AppError], str] = {
 }
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+DRIVERS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    PoolTimeout,
+    TimeoutError,
+    OSError,
+)
+
+
+class _Translated:
+    """A `with` block without state; no generator, as each statement goes through it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: object
+    ) -> None:
+        found: BaseException | None
+        if isinstance(error, DBAPIError):
+            found = error.orig.__cause__ if error.orig else error
+        elif isinstance(error, DRIVERS):
+            found = error
+        else:
+            return
+        if kind := meaning(found):
+            raise kind(MESSAGES.get(kind)) from error
+
+
+_TRANSLATED = _Translated()
+
+
+def translated() -> _Translated:
     """Raise the drivers' errors as AppErrors with their cause; others pass as they are."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise_translated(error.orig.__cause__ if error.orig else error, error)
-    except (
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        PoolTimeout,
-        TimeoutError,
-        OSError,
-    ) as error:
-        raise_translated(error, error)
-
-
-def raise_translated(found: BaseException | None, error: Exception) -> None:
-    """Raise what `found` means to a caller, or else `error` itself."""
-    kind = meaning(found)
-    if kind is None:
-        raise error
-    raise kind(MESSAGES.get(kind)) from error
+    return _TRANSLATED
 
 
 def meaning(error: BaseException | None) -> type[AppError] | None:

@@ -1,12 +1,14 @@
 """What the question path loads, and a turn stored whole, once or not at all."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from app.chat.administration import AgentRecord
-from app.chat.model import ChatMessage, Question, Scope
-from app.errors import AppError, InvalidInput, NotFound
+from app.chat.model import ChatMessage, Claim, Question, Scope
+from app.errors import AppError, InvalidInput, NotFound, Unauthorized
+from tests.support.live import unique
 from tests.support.pg_stores import Stores, turn
 
 
@@ -179,3 +181,40 @@ async def test_conversations_page_by_their_latest_turn(
     for bad in ("1", "x", "1.2", f"{10**17}.{'0' * 32}", "1" * 400):
         with pytest.raises(InvalidInput):
             await stores.history.list(scope, 2, bad)
+
+
+async def test_a_claimed_key_is_checked_with_the_question(stores: Stores) -> None:
+    key = await stores.credentials.create(unique("claims"), "laptop")
+    scope, claim = await stores.credentials.resolve(key), stores.credentials.claim(key)
+    assert scope is not None
+    assert claim is not None
+    agent = await stores.agents.create(scope, {"name": "helper", "provider": "extractive"})
+    question = Question(agent.id, "?")
+    known = await stores.conversations.load(scope, question)
+    assert await stores.conversations.load(claim, question) == replace(known, scope=scope)
+    with pytest.raises(NotFound):
+        await stores.conversations.load(claim, Question(2**62, "?"))
+    for revoked, expired in (("-1 s", None), (None, "-1 s")):
+        await stores.behind(
+            "UPDATE api_keys SET revoked_at = now() + $2::text::interval, "
+            "expires_at = now() + $3::text::interval WHERE key_hash = $1",
+            claim.key_digest,
+            revoked,
+            expired,
+        )
+        with pytest.raises(Unauthorized):
+            await stores.conversations.load(claim, question)
+
+
+async def test_another_tenants_key_opens_nothing_of_ones_own(
+    stores: Stores, agent: AgentRecord
+) -> None:
+    stranger = stores.credentials.claim(await stores.credentials.create(unique("claims"), "x"))
+    assert stranger is not None
+    for number in (agent.id, agent.name):
+        with pytest.raises(NotFound):
+            await stores.conversations.load(stranger, Question(number, "?"))
+    unknown = Claim(b"\0" * 32)
+    with pytest.raises(Unauthorized):
+        await stores.conversations.load(unknown, Question(agent.id, "?"))
+    assert stores.credentials.claim("no key of ours") is None

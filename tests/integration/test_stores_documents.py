@@ -151,6 +151,15 @@ async def test_claims_are_exclusive_and_return_after_five_minutes(
     assert (again.id, again.attempts) == (ids[3], 2)
 
 
+async def test_what_waits_is_counted_over_all_tenants(stores: Stores) -> None:
+    before = await stores.documents.backlog()
+    filled = [await fill(stores) for _ in range(2)]
+    assert len({each.scope.tenant_id for each in filled}) == 2
+    after = await stores.documents.backlog()
+    assert after.waiting == before.waiting + 2
+    assert after.oldest_seconds >= 0
+
+
 async def test_any_tenants_uploads_are_claimed_oldest_first(stores: Stores) -> None:
     filled = [await fill(stores) for _ in range(2)]
     ids = [each.upload_id for each in filled]

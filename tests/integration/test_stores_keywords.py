@@ -222,6 +222,37 @@ async def test_filters_leave_no_search_short(
     assert await stores.keywords.keyword_search(scope, portfolio_id, query, "en", 10, unknown) == []
 
 
+async def test_the_best_are_found_where_every_word_is_common(stores: Stores) -> None:
+    source, scope = random.Random(6), await stores.tenant()
+    portfolio_id, words = (await stores.portfolio(scope)).id, [f"e{n}x" for n in range(6)]
+    for kind, chunks in (("few", 600), ("most", 4200)):
+        lines = [
+            " ".join(word for word in words * 2 if source.random() < 0.14) + f" f{n % 97}x"
+            for n in range(chunks)
+        ]
+        document = NewDocument("title", "\n".join(lines), kind, {"kind": kind})
+        await stores.add(scope, portfolio_id, document)
+    model = await reference(stores, portfolio_id)
+    most = {
+        row["id"]
+        for row in await stores.behind(
+            "SELECT c.id FROM rag_chunk c JOIN documents d ON d.id = c.document_id "
+            "WHERE c.portfolio_id = $1 AND d.uri = 'most'",
+            portfolio_id,
+        )
+    }
+    for count in range(1, 7):
+        query = " ".join(words[:count])
+        scores = model.scores(await terms(stores, portfolio_id, query, "en"))
+        matching = {chunk: score for chunk, score in scores.items() if chunk in most}
+        for limit in (1, 10, 100):
+            for filters, expected in (({}, scores), ({"kind": "most"}, matching)):
+                hits = await stores.keywords.keyword_search(
+                    scope, portfolio_id, query, "en", limit, filters
+                )
+                assert_ranked(hits, expected, limit)
+
+
 async def test_weights_follow_the_mean_length(stores: Stores, scope: Scope) -> None:
     portfolio_id = (await stores.portfolio(scope)).id
     for size in (1, 5, 30, 3):

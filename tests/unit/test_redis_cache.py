@@ -60,7 +60,7 @@ async def test_entries_are_found_by_key_and_freed_by_tag(cache: RedisCache) -> N
 async def test_dropping_takes_the_same_commands_for_few_entries_as_for_many(
     own_valkey: Valkey,
 ) -> None:
-    cache, asked = open_cache(own_valkey.url, timeout_seconds=5), []
+    cache, asked = open_cache(own_valkey.url, timeout_seconds=60), []
     async with Redis.from_url(own_valkey.url) as redis:
         for count in (3, 3 * FREED_AT_ONCE):
             tags = [unique("tag"), unique("tag")]

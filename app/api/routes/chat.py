@@ -19,7 +19,7 @@ from app.api.shapes import AnswerJson
 from app.api.sse import EventStream, event_stream
 from app.api.wire import answer_json
 from app.chat.elsewhere import AnyRun
-from app.chat.model import Scope
+from app.chat.model import Claim, Scope
 from app.chat.ports import IdempotencyKey
 from app.errors import FeatureDisabled
 
@@ -90,7 +90,7 @@ def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
 
 
 async def _start(
-    request: Request, caller: Scope, agent_id: int, body: ChatBody, key: str | None
+    request: Request, caller: Scope | Claim, agent_id: int, body: ChatBody, key: str | None
 ) -> AnyRun:
     return await services_of(request).engine.start(
         caller,

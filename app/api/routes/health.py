@@ -1,5 +1,6 @@
 """Liveness, readiness and metrics, without a credential: they tell nothing of a tenant."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -12,8 +13,11 @@ from app.api.problems import CONTENT as PROBLEM
 from app.api.problems import problem
 from app.api.services import services_of
 from app.api.shapes import ReadinessJson, StatusJson
-from app.api.stage_metrics import stage_families
 from app.errors import Unavailable
+from app.ingest.ports import Backlog, Documents
+
+# Of a scrape's ten seconds, for a database that hangs.
+BACKLOG_SECONDS = 1.0
 
 router = APIRouter(tags=["health"])
 READINESS: dict[int | str, dict[str, Any]] = {
@@ -47,12 +51,20 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", include_in_schema=False)  # for Prometheus; every other call speaks JSON
 async def metrics(request: Request) -> Response:
-    """What this process has done since it started, in Prometheus' text format."""
-    services = services_of(request)
+    """What the processes at this address have done, in Prometheus' text format."""
     metrics = cast(ApiMetrics, request.app.state.metrics)
-    stages = stage_families(await services.performance.of_instance())
-    rendered = metrics.render(services.encoders, services.cache, stages)
+    services = services_of(request)
+    rendered = metrics.render(services, await _backlog(services.documents))
     return Response(rendered, media_type=CONTENT_TYPE)
+
+
+async def _backlog(documents: Documents) -> Backlog | None:
+    """None while the database cannot be asked: the rest is worth knowing just then."""
+    try:
+        async with asyncio.timeout(BACKLOG_SECONDS):
+            return await documents.backlog()
+    except (Unavailable, TimeoutError):
+        return None
 
 
 def worst(dependencies: Mapping[str, str]) -> str:
