@@ -4,11 +4,12 @@ import base64
 import math
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
-import httpx2
 import orjson
 
+from app.encoder.link import Response
 from app.encoder.wire import unpack_floats
 from app.errors import EncoderUnavailable, InvalidInput, TextNotEncodable
 
@@ -16,9 +17,9 @@ from app.errors import EncoderUnavailable, InvalidInput, TextNotEncodable
 PLACE = re.compile(r"input\[(\d+)\]")
 
 
-def our_info(response: httpx2.Response) -> dict[str, Any] | None:
+def our_info(response: Response) -> dict[str, Any] | None:
     """What Citestream's encoder tells of itself; None for any other server's answer."""
-    if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         check(response)
     try:
         info = orjson.loads(response.content)
@@ -28,7 +29,7 @@ def our_info(response: httpx2.Response) -> dict[str, Any] | None:
     return info if ours and response.is_success else None
 
 
-def check(response: httpx2.Response) -> httpx2.Response:
+def check(response: Response) -> Response:
     """The response, when it is a success. Raises EncoderUnavailable, InvalidInput, and
     TextNotEncodable, which says nothing against the server."""
     status = response.status_code
@@ -46,11 +47,11 @@ def check(response: httpx2.Response) -> httpx2.Response:
     )
 
 
-def _error_message(response: httpx2.Response) -> str:
+def _error_message(response: Response) -> str:
     return str(_error(response).get("message") or response.reason_phrase)
 
 
-def _error(response: httpx2.Response) -> dict[str, Any]:
+def _error(response: Response) -> dict[str, Any]:
     try:
         fields = orjson.loads(response.content)["error"]
     except (orjson.JSONDecodeError, KeyError, TypeError):

@@ -9,7 +9,7 @@ ever.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.encoder.backend import InputType
 
@@ -36,6 +36,12 @@ class Limits:
     @classmethod
     def for_device(cls, device: str) -> "Limits":
         return cls() if device == "cpu" else cls(batch_tokens=16384, batch_texts=256)
+
+    @classmethod
+    def of(cls, batch_tokens: int, device: str) -> "Limits":
+        """Those for a device, but with batches of so many tokens unless that is 0."""
+        limits = cls.for_device(device)
+        return replace(limits, batch_tokens=batch_tokens) if batch_tokens else limits
 
 
 @dataclass(eq=False, slots=True)

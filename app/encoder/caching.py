@@ -50,6 +50,7 @@ class CachingEncoder:
         self._cache = cache
         self._local: OrderedDict[str, bytes] = OrderedDict()
         self._pending: dict[str, asyncio.Task[bytes]] = {}
+        self._sharing: set[asyncio.Task[None]] = set()
         self._statistics = VectorCacheStatistics()
 
     @property
@@ -105,7 +106,10 @@ class CachingEncoder:
         else:
             packed = pack(await self._encoder.embed_query(text))
             self._statistics.encoded += 1
-            await self._cache.put(key, packed, TTL_SECONDS, ())
+            # For the other processes, which must not cost this question a round trip.
+            sharing = asyncio.create_task(self._cache.put(key, packed, TTL_SECONDS, ()))
+            self._sharing.add(sharing)
+            sharing.add_done_callback(self._sharing.discard)
         self._local[key] = packed
         if len(self._local) > LOCAL_ENTRIES:
             self._local.popitem(last=False)

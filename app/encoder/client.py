@@ -129,6 +129,10 @@ class EncoderClient:
             hosted = "no model that it tells" if info is None else info["id"]
             raise EncoderUnavailable(f"The encoder hosts {hosted} now, and not {self._name}.")
 
+    def statistics(self) -> dict[str, int]:
+        """Of its connections."""
+        return self._connection.statistics()
+
     async def aclose(self) -> None:
         await self._connection.aclose()
 

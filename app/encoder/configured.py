@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from types import MappingProxyType
 
 from app.chat.ports import Cache, Encoder
 from app.encoder.awaited import AwaitedEncoder
 from app.encoder.caching import CachingEncoder, Tracked, VectorCacheStatistics
+from app.encoder.client import EncoderClient
 from app.encoder.standby import StandbyEncoder
 from app.errors import EncoderUnavailable
 
@@ -19,9 +21,15 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
     """
 
     def __init__(
-        self, awaited: Mapping[str, AwaitedEncoder], cache: Cache, tracked: Tracked = nullcontext
+        self,
+        awaited: Mapping[str, AwaitedEncoder],
+        cache: Cache,
+        tracked: Tracked = nullcontext,
+        clients: Mapping[str, EncoderClient] = MappingProxyType({}),
     ) -> None:
-        """`tracked` is entered for each question's vector."""
+        """`tracked` is entered for each question's vector; `clients` are those of the encoders, as
+        far as they are elsewhere."""
+        self._clients = clients
         self._awaited = awaited
         self._cache = cache
         self._tracked = tracked
@@ -56,6 +64,10 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
         for each in self._caching.values():
             total.update(each.statistics())
         return total
+
+    def connections(self) -> Mapping[str, Mapping[str, int]]:
+        """Of each client, by what it is configured as."""
+        return {role: each.statistics() for role, each in self._clients.items()}
 
     def _present(self) -> Iterator[StandbyEncoder]:
         return (each.encoder for each in self._awaited.values() if each.encoder is not None)

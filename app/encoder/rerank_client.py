@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import httpx2
 import orjson
 
 from app.encoder.connection import Connection
+from app.encoder.link import Response
 from app.errors import EncoderUnavailable, InvalidInput
 
 NAME = "reranker"
@@ -61,7 +61,7 @@ class RerankerClient:
         await self._connection.aclose()
 
     async def _scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        refused: httpx2.Response | None = None
+        refused: Response | None = None
         for form in self._forms:
             response = await self._ask(form, query, texts)
             if response.is_success:
@@ -77,7 +77,7 @@ class RerankerClient:
             f"The reranker answered {refused.status_code}: {refused.text[:200]}"
         )
 
-    async def _ask(self, form: _Form, query: str, texts: Sequence[str]) -> httpx2.Response:
+    async def _ask(self, form: _Form, query: str, texts: Sequence[str]) -> Response:
         try:
             body = orjson.dumps({"query": query, form.texts: texts, **form.options})
         except orjson.JSONEncodeError as error:

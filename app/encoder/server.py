@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from typing import NoReturn
 
 import uvicorn
@@ -16,6 +17,7 @@ from app.encoder.api import create_encoder_app
 from app.encoder.arrival import BoundedProtocol
 from app.encoder.backend import DEFAULT_BACKEND, DEFAULT_MODEL, ModelUnusable
 from app.encoder.batcher import Batcher
+from app.encoder.batching import Limits
 from app.encoder.listening import AddressUnusable, Listener, bind
 from app.encoder.loading import DEFAULT_CACHE, BackendName, load_backend
 from app.encoder.rerank_backend import find_reranker, load_reranker
@@ -42,10 +44,12 @@ def run_encoder(
     cache: str = DEFAULT_CACHE,
     exit_with_parent: bool = False,
     reranker: str | None = None,
+    batch_tokens: int = 0,
 ) -> NoReturn:
     """Host a model, and a reranker where one is named, until SIGINT or SIGTERM, then end the
     process with status 0.
 
+    `batch_tokens` is the most of a batch, with padding; 0 is what suits the device.
     `uds` is the path of a unix socket to listen on instead of TCP; port 0 takes a free one.
     `/health` answers 503 while the model loads. With `exit_with_parent` the process also ends
     when its standard input does: the parent holds the other end of that pipe. An address in use
@@ -67,7 +71,10 @@ def run_encoder(
         signal.signal(number, lambda *_: end())
     if exit_with_parent:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    batcher = Batcher(lambda: load_backend(model, device, threads, backend, cache))
+    batcher = Batcher(
+        lambda: load_backend(model, device, threads, backend, cache),
+        partial(Limits.of, batch_tokens),
+    )
     server = _Server(batcher, _queue(reranker, device, threads, batcher) if reranker else None)
     try:
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

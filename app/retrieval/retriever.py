@@ -1,7 +1,7 @@
 """The retriever that the core asks: choose sources, collect, fuse, select."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -15,7 +15,7 @@ from app.retrieval.ports import Reranker, Source
 from app.retrieval.repeats import without_repeats
 from app.retrieval.rerank import RERANKED, RERANKER, Reranking
 from app.retrieval.selection import POOL, select
-from app.retrieval.sources import KNOWN_SOURCES
+from app.retrieval.sources import KNOWN_SOURCES, PERSONA
 
 # Each source is asked for more than is wanted: fusion needs to see what two of them agree on
 # further down, and repeated texts fall away.
@@ -57,29 +57,33 @@ class HybridRetriever:
         if request.top_k < 1:
             raise InvalidInput("`top_k` must be at least 1.")
         chosen = self._choose(request.sources)
+        asked = [source for source in chosen if not _is_idle(source, request)]
         wide = replace(request, top_k=max(OVERSAMPLING * request.top_k, MIN_PER_SOURCE))
-        collected = await self._collector.collect(chosen, scope, wide)
-        timings_ms, degraded = dict(collected.timings_ms), tuple(collected.degraded)
+        collected = await self._collector.collect(asked, scope, wide)
+        timings_ms = {source.name: 0.0 for source in chosen} | dict(collected.timings_ms)
+        degraded = tuple(collected.degraded)
         started = self._clock()
-        candidates = self._fused(request, collected)
-        fuse_seconds = self._clock() - started
-        if self._reranking and candidates:
-            reranked = await self._reranking.apply(request.query, candidates, request.top_k)
+        fused = self._fused(request, collected)
+        candidates: Iterable[Candidate] = fused
+        fuse_seconds = 0.0
+        if self._reranking and (read := list(fused)):
+            fuse_seconds = self._clock() - started
+            reranked = await self._reranking.apply(request.query, read, request.top_k)
             candidates = reranked.candidates
             timings_ms[RERANKER] = reranked.elapsed_ms
             degraded += (RERANKER,) if reranked.failed else ()
-        started = self._clock()
+            started = self._clock()
         passages = select(candidates, request.top_k, request.complexity)
         fuse_seconds += self._clock() - started
         timings_ms["fuse"] = round(fuse_seconds * 1000, 3)
         return Retrieval(passages, timings_ms, degraded)
 
-    def _fused(self, request: RetrievalRequest, collected: Collected) -> Sequence[Candidate]:
-        """The best candidates, each text once: as many as can matter."""
+    def _fused(self, request: RetrievalRequest, collected: Collected) -> Iterator[Candidate]:
+        """The best candidates, each text once: as many as can matter, found as they are taken."""
         by_source = weights(request.complexity, foreign=self._is_foreign(request))
         distinct = without_repeats(fuse(collected.hits, by_source))
         read = self._reranking.top_n if self._reranking else 0
-        return list(islice(distinct, max(POOL * request.top_k, read)))
+        return islice(distinct, max(POOL * request.top_k, read))
 
     def _is_foreign(self, request: RetrievalRequest) -> bool:
         """Whether the vectors are of an encoder that never learned the question's language: of
@@ -110,3 +114,9 @@ class HybridRetriever:
                 f"The source {name!r} is switched off on this server; on: {switched_on}."
             )
         raise InvalidInput(f"{name!r} is not a source; known are {', '.join(KNOWN_SOURCES)}.")
+
+
+def _is_idle(source: Source, request: RetrievalRequest) -> bool:
+    """Whether there is nothing to ask it: most agents have no voice of their own, and a source
+    takes a task and two timers."""
+    return source.name == PERSONA and request.persona_id is None

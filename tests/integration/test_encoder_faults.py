@@ -4,7 +4,7 @@ import asyncio
 import re
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from app.encoder.standby import StandbyEncoder
 from app.errors import EncoderUnavailable
 from app.stores.redis_cache import RedisCache
 from tests.support.encoder import HashEncoder, cosine, encoder_process
+from tests.support.waiting import until
 
 CLIENTS = 64
 # No client may wait for longer than its deadline and one retry; generous on a busy machine.
@@ -26,10 +27,10 @@ PATIENCE = 30
 
 
 @pytest.fixture
-def options(tmp_path: Path, exports: Path) -> tuple[str, ...]:
+def options(tmp_path: Path, onnx: tuple[str, ...]) -> tuple[str, ...]:
     """Of a service that starts in half a second, on a socket where it can be started again."""
     uds = str(tmp_path / "encoder.sock")
-    return ("--uds", uds, "--backend", "onnx", "--cache", str(exports), "--threads", "1")
+    return ("--uds", uds, *onnx, "--threads", "1")
 
 
 @asynccontextmanager
@@ -41,21 +42,14 @@ async def connected(url: str, timeout_seconds: float = 10) -> AsyncIterator[Enco
 async def until_waiting(url: str, texts: int) -> None:
     """Return when a batch runs and that many documents wait behind it."""
     transport = httpx2.AsyncHTTPTransport(uds=url.removeprefix("unix://"))
-    async with (
-        httpx2.AsyncClient(transport=transport, base_url="http://encoder") as http,
-        asyncio.timeout(PATIENCE),
-    ):
-        while True:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://encoder") as http:
+
+        async def enough() -> bool:
             metrics = (await http.get("/metrics")).text
             found = re.search(r'encoder_waiting_texts\{kind="document"\} (\d+)', metrics)
-            if found and int(found[1]) >= texts:
-                return
+            return found is not None and int(found[1]) >= texts
 
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        for _ in iter(condition, True):
-            await asyncio.sleep(0)
+        await until(enough)
 
 
 async def test_killed_in_mid_batch_every_client_gets_an_answer_or_an_error(
@@ -78,9 +72,9 @@ async def test_killed_in_mid_batch_every_client_gets_an_answer_or_an_error(
 
 
 async def test_a_second_service_stands_in_for_a_killed_one_until_it_is_back(
-    options: tuple[str, ...], exports: Path
+    options: tuple[str, ...], onnx: tuple[str, ...]
 ) -> None:
-    others = ("--port", "0", "--backend", "onnx", "--cache", str(exports), "--threads", "1")
+    others = ("--port", "0", *onnx, "--threads", "1")
 
     stopped = asyncio.Event()
 
@@ -168,6 +162,7 @@ async def test_a_full_redis_costs_only_the_sharing_of_query_vectors(servers: Ser
         await cache._redis.config_set("maxmemory", 1)
         try:
             vector = await encoder.embed_query("a question that Redis has no room for")
+            await until(lambda: cache.counts.refused == 1)
         finally:
             await cache._redis.config_set("maxmemory", before)
         assert vector == await encoder.embed_query("a question that Redis has no room for")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -23,9 +22,8 @@ PATIENCE = 30
 
 
 @pytest.fixture(scope="module")
-async def service(exports: Path) -> AsyncIterator[str]:
-    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
-    async with encoder_process(*options) as (_, url):
+async def service(onnx: tuple[str, ...]) -> AsyncIterator[str]:
+    async with encoder_process("--port", "0", *onnx) as (_, url):
         yield url
 
 

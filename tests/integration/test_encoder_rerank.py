@@ -29,7 +29,7 @@ from app.retrieval.ports import Hit
 from app.retrieval.retriever import HybridRetriever
 from app.settings import RerankerSettings
 from tests.support import tiny_reranker
-from tests.support.command import Running
+from tests.support.command import START_SECONDS, Running
 from tests.support.encoder import encoder_process, scripted_server
 from tests.support.hub import hub
 from tests.support.memory_stores import hit
@@ -49,8 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def service(exports: Path, folder: Path) -> AsyncIterator[str]:
-    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
+async def service(onnx: tuple[str, ...], folder: Path) -> AsyncIterator[str]:
+    options = ("--port", "0", *onnx)
     async with encoder_process(*options, "--reranker", str(folder)) as (_, url):
         yield url
 
@@ -218,13 +218,14 @@ async def test_without_the_option_there_is_no_such_call(encoder_url: str) -> Non
         await client.rerank(QUERY, TEXTS)
     await client.aclose()
     connection = Connection(encoder_url, None, PATIENCE)
-    assert (await connection.send("GET", "info")).json()["reranker"] is None
+    info = await connection.send("GET", "info")
+    assert json.loads(info.content)["reranker"] is None
     await connection.aclose()
 
 
 @pytest.mark.parametrize("kind", ["embedding", "two labels", "nothing"])
 async def test_a_model_that_is_no_reranker_is_one_sentence(
-    exports: Path, tmp_path: Path, kind: str
+    onnx: tuple[str, ...], tmp_path: Path, kind: str
 ) -> None:
     model = {
         "embedding": str(get_model_path()),
@@ -233,9 +234,9 @@ async def test_a_model_that_is_no_reranker_is_one_sentence(
     }
     if kind == "two labels":
         tiny_reranker.make(tmp_path / "two", labels=2)
-    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
+    options = ("--port", "0", *onnx)
     async with encoder_process(*options, "--reranker", model[kind], wait=False) as (process, _):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(START_SECONDS):
             output, errors = await process.communicate()
     assert (process.returncode, output) == (1, b"")
     assert errors.count(b"\n") == 1
@@ -243,9 +244,9 @@ async def test_a_model_that_is_no_reranker_is_one_sentence(
 
 
 async def test_a_reranker_by_its_name_on_the_hub(
-    exports: Path, folder: Path, tmp_path: Path
+    onnx: tuple[str, ...], folder: Path, tmp_path: Path
 ) -> None:
-    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
+    options = ("--port", "0", *onnx)
     with hub("team/reranker", folder) as address:
         # Models that tests have loaded in this process have told its libraries to stay offline.
         online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_ENDPOINT": address}
@@ -260,8 +261,8 @@ async def test_a_reranker_by_its_name_on_the_hub(
             await client.aclose()
 
 
-async def test_a_signal_ends_it_while_it_ranks(exports: Path, folder: Path) -> None:
-    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
+async def test_a_signal_ends_it_while_it_ranks(onnx: tuple[str, ...], folder: Path) -> None:
+    options = ("--port", "0", *onnx)
     async with (
         encoder_process(*options, "--reranker", str(folder)) as (process, url),
         httpx2.AsyncClient(base_url=url, timeout=PATIENCE) as http,

