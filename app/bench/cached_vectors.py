@@ -68,5 +68,9 @@ async def _fill(url: str, texts: list[str]) -> None:
         encoder = CachingEncoder(_Filler(), cache)
         for text in texts:
             await encoder.embed_query(text)
+        # They are put in the background: written before the first answer to this, and there before
+        # the second.
+        for _ in range(2):
+            await cache.ping()
     finally:
         await cache.aclose()

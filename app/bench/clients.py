@@ -1,4 +1,4 @@
-"""Clients of an answering service in a process of their own, which look at the bytes and no more.
+"""Clients of a service in a process of their own, which look at the bytes and no more.
 
 `clients`. A line of JSON on standard input is a task, a line on standard output its outcome:
 `{"do": "ask", …}` (`Asking`) sends requests and waits for all answers. `{"do": "open", …}` (the
@@ -24,11 +24,12 @@ LEFT = RuntimeError("It closed the connection.")
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """`clients` connections to a port of 127.0.0.1 share the requests, each sending its next one
-    when it has the answer to the last. `mark` is what an answer of the right kind has in it once.
+    """`clients` connections to a port of 127.0.0.1, or to a unix socket's path, share the requests,
+    each sending its next one when it has the answer to the last. `mark` is what an answer of the
+    right kind has in it once.
     """
 
-    port: int
+    port: int | str
     requests: list[str]
     clients: int
     mark: str
@@ -36,11 +37,12 @@ class Asking:
 
 @dataclass(slots=True)
 class Heard:
-    """Of all clients together: seconds from each request to its first token and to its end, how
-    many tokens came and how many answers had the mark. `gaps` are the seconds between the tokens
-    of a stream, where they are wanted."""
+    """Of all clients together: seconds from each request to its first token, to its last one and
+    to its end, how many tokens came and how many answers had the mark. `gaps` are the seconds
+    between the tokens of a stream, where they are wanted."""
 
     first: list[float] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     tokens: int = 0
     marked: int = 0
@@ -100,10 +102,12 @@ class Client(asyncio.Protocol):
             head, found, body = self._head.partition(b"\r\n\r\n")
             if not found:
                 return
+            length = _content_length(head)
             if not head.startswith(b"HTTP/1.1 2"):
-                self._fail(RuntimeError(f"It answered {self._head!r:.300}"))
+                if len(body) >= (length or 0):  # what it says is worth waiting for
+                    self._fail(RuntimeError(f"It answered {self._head!r:.400}"))
                 return
-            self._head, self._left, data = None, _content_length(head), body
+            self._head, self._left, data = None, length, body
         self._take(data, now)
 
     def _take(self, data: bytes, now: float) -> None:
@@ -126,6 +130,8 @@ class Client(asyncio.Protocol):
             self._left -= len(data)
             over = self._left <= 0
         if over:
+            if self._token_at:
+                heard.last.append(self._token_at - self._sent)
             heard.whole.append(now - self._sent)
             self.start()
 
@@ -169,6 +175,7 @@ class Load:
         return {
             "seconds": seconds,
             "first": heard.first,
+            "last": heard.last,
             "whole": heard.whole,
             "tokens": heard.tokens,
             "marked": heard.marked,
@@ -214,10 +221,11 @@ class Load:
 
 async def _connect(asking: Asking, requests: Iterator[bytes], heard: Heard) -> Client:
     loop = asyncio.get_running_loop()
-    mark = asking.mark.encode()
-    _, client = await loop.create_connection(
-        lambda: Client(requests, mark, heard), "127.0.0.1", asking.port
-    )
+    client = Client(requests, asking.mark.encode(), heard)
+    if isinstance(asking.port, str):
+        await loop.create_unix_connection(lambda: client, asking.port)
+    else:
+        await loop.create_connection(lambda: client, "127.0.0.1", asking.port)
     return client
 
 

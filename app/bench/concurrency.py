@@ -10,16 +10,13 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Literal, TypeAlias
 
 from app.bench.figures import Figure
-from app.bench.installation import OURS, THEIRS, Installation, installation
+from app.bench.installation import OURS, SHORT, THEIRS, Installation
 
-ROUNDS = 3
-# A vendor that is faster than its reader, with a short answer; and held ones of usual length.
-SHORT, HELD = "paced-0-0-64", "held-0-0-{tokens}"
+HELD = "held-0-0-{tokens}"  # answers of usual length
 TURN = 10  # questions of one client before the other program's turn
 FIRST_TIMES, RATE_SHARE, CACHED_TIMES, CACHED_RATE = 1.5, 0.6, 4.0, 1500
 RELAYED_SHARE, TOKEN_US = 0.35, 22.0
@@ -64,17 +61,10 @@ class Measured:
 
 
 async def bench_concurrency(
-    folder: Path, say: Callable[[str], None], rounds: int = ROUNDS
-) -> list[Figure]:
-    """Measure on an installation in the folder. Raises EmbeddedError, WorkerFailed."""
-    async with installation(folder, say) as running:
-        return figures(await measure(running, say, rounds, Load()), Load())
-
-
-async def measure(
     running: Installation, say: Callable[[str], None], rounds: int, load: Load
-) -> Measured:
-    measured = Measured()
+) -> list[Figure]:
+    """Raises WorkerFailed."""
+    wrong, measured = running.wrong, Measured()
     for number in range(rounds + 1):
         values = await _round(running, load)
         if number:  # the first warms everything up
@@ -84,8 +74,8 @@ async def measure(
                 for what in (f"{FIRST} 1", f"{FIRST} {load.first_clients}", WHOLE, RELAYED, CACHED)
             )
             say(f"round {number} of {rounds}, ours ({THEIRS}): {told}")
-    measured.wrong = running.wrong
-    return measured
+    measured.wrong = running.wrong - wrong
+    return figures(measured, load)
 
 
 def figures(measured: Measured, load: Load) -> list[Figure]:

@@ -7,17 +7,19 @@ with something else in one round is so for all of them; a ratio is made of one r
 import asyncio
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 
 from app.bench import cached_vectors, shared_cache
 from app.bench.figures import Figure
+from app.bench.messages import post
 from app.bench.workers import Worker, WorkerFailed, worker
 from app.encoder.backend import DEFAULT_MODEL
 from app.encoder.folder import find_model
@@ -52,6 +54,18 @@ def questions(count: int) -> list[str]:
     return [pairs[number % len(pairs)] for number in range(count)]
 
 
+def asking(url: str, texts: Sequence[str], clients: int) -> dict[str, Any]:
+    """A task for `app.bench.clients`: a question each to the encoder on a unix socket."""
+    bodies = [{"input": each, "input_type": "query", "encoding_format": "base64"} for each in texts]
+    return {
+        "do": "ask",
+        "port": unquote(url.removeprefix("unix://")),
+        "requests": [post("/v1/embeddings", body) for body in bodies],
+        "clients": clients,
+        "mark": '"object":"embedding"',
+    }
+
+
 @dataclass(slots=True)
 class Round:
     """Texts a second, and the median milliseconds of a lone question, by name."""
@@ -79,7 +93,7 @@ async def bench_encoder(
         plain = await stack.enter_async_context(worker("app.bench.plain", folder))
         for each in (*bare.values(), plain):
             await each.read()
-        clients = await stack.enter_async_context(worker("app.bench.load"))
+        clients = await stack.enter_async_context(worker("app.bench.clients"))
         measured = []
         for number in range(rounds + 1):
             done = await _round(urls, bare, plain, clients)
@@ -102,8 +116,8 @@ async def _round(
 ) -> Round:
     done, texts, queries = Round(), questions(TEXTS), questions(LONE_QUERIES)
     for name, url in urls.items():
-        task = {"url": url, "texts": texts, "clients": CLIENTS}
-        done.rates[f"{name} service"] = TEXTS / (await clients.ask(task))["seconds"]
+        answer = await clients.ask(asking(url, texts, CLIENTS))
+        done.rates[f"{name} service"] = TEXTS / answer["seconds"]
     for name, some in zip(ALONE, (texts, texts[:LOCKED_TEXTS]), strict=True):
         done.rates[name] = len(some) / (await plain.ask({"do": name, "texts": some}))["seconds"]
     for name, url in urls.items():
@@ -111,8 +125,7 @@ async def _round(
         times: dict[str, list[float]] = {"service": [], BARE: []}
         for start in range(0, LONE_QUERIES, 10):
             turn = queries[start : start + 10]
-            answer = await clients.ask({"url": url, "texts": turn, "clients": 1})
-            times["service"] += answer["times"]
+            times["service"] += (await clients.ask(asking(url, turn, 1)))["whole"]
             times[BARE] += (await bare[name].ask({"texts": turn}))["times"]
         for kind, each in times.items():
             done.lone[f"{name} {kind}"] = median(each) * 1000

@@ -7,8 +7,10 @@ of its document, so ten thousand of them cost no more than two hundred texts of 
 
 import random
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 
 import asyncpg
@@ -86,6 +88,7 @@ class Library:
     scope: Scope
     portfolio: int
     chunks: int
+    dimension: int  # of its vectors
 
 
 class Clustered:
@@ -139,24 +142,41 @@ def documents(chunks: int) -> Iterator[NewDocument]:
 
 
 async def fill(
-    database: Database, owner_url: str, encoder: Encoder, scope: Scope, chunks: int
+    database: Database,
+    owner_url: str,
+    encoder: Encoder,
+    scope: Scope,
+    chunks: int,
+    *,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> Library:
     """Make a portfolio of so many chunks for an encoder that the database is prepared for, with
     its index."""
-    names = subjects()
-    vectors = await encoder.embed_documents(names)
-    encoders: EncodersByName = {
-        encoder.name: Clustered(encoder, dict(zip(names, vectors, strict=True)))
-    }
-    values = {"name": f"bench {chunks}"}
-    portfolio = await PgPortfolios(database, encoders).create(scope, values)
-    await _ingest(database, encoders, scope, portfolio.id, list(documents(chunks)))
-    await VectorIndexes(owner_url, EXACT_BELOW).update()
-    async with as_owner(owner_url) as owner:
-        for table in ("portfolios", "documents", "rag_chunk", "rag_embedding", "rag_terms"):
-            await owner.execute(f"VACUUM ANALYZE {table}")
-    filled = await PgPortfolios(database, encoders).get(scope, portfolio.id)
-    return Library(scope, portfolio.id, filled.chunk_count)
+    encoders = await _clustered(encoder)
+    portfolios = PgPortfolios(database, encoders)
+    portfolio = await portfolios.create(scope, {"name": f"bench {chunks}"})
+    async with _ingesting(database, encoders) as ingestor:
+        tenth = max(1, chunks // CHUNKS_A_DOCUMENT // 10)
+        for number, some in enumerate(_batches(documents(chunks), DOCUMENTS_AT_ONCE), 1):
+            await _ingest(ingestor, scope, portfolio.id, some)
+            if (done := number * DOCUMENTS_AT_ONCE) % tenth < DOCUMENTS_AT_ONCE:
+                on_progress(f"{min(chunks, done * CHUNKS_A_DOCUMENT):,} of {chunks:,} chunks")
+    await _finish(owner_url)
+    filled = await portfolios.get(scope, portfolio.id)
+    return Library(scope, portfolio.id, filled.chunk_count, encoder.dimension)
+
+
+async def fill_small(
+    database: Database, owner_url: str, encoder: Encoder, scope: Scope, count: int
+) -> None:
+    """So many portfolios of one document each."""
+    encoders = await _clustered(encoder)
+    portfolios = PgPortfolios(database, encoders)
+    async with _ingesting(database, encoders) as ingestor:
+        for number, document in enumerate(documents(count * CHUNKS_A_DOCUMENT)):
+            portfolio = await portfolios.create(scope, {"name": f"small {number}"})
+            await _ingest(ingestor, scope, portfolio.id, [document])
+    await _finish(owner_url)
 
 
 async def make_table(owner: asyncpg.Connection, portfolio: int, dimension: int) -> None:
@@ -166,13 +186,14 @@ async def make_table(owner: asyncpg.Connection, portfolio: int, dimension: int) 
         await owner.execute(statement.format(portfolio=portfolio, dimension=dimension))
 
 
-async def _ingest(
-    database: Database,
-    encoders: EncodersByName,
-    scope: Scope,
-    portfolio: int,
-    texts: Sequence[NewDocument],
-) -> None:
+async def _clustered(encoder: Encoder) -> EncodersByName:
+    names = subjects()
+    vectors = await encoder.embed_documents(names)
+    return {encoder.name: Clustered(encoder, dict(zip(names, vectors, strict=True)))}
+
+
+@asynccontextmanager
+async def _ingesting(database: Database, encoders: EncodersByName) -> AsyncIterator[Ingestor]:
     ingestor = Ingestor(
         PgDocuments(database),
         encoders,
@@ -181,11 +202,30 @@ async def _ingest(
         chunk_chars=CHUNK_CHARS,
         max_document_bytes=MAX_DOCUMENT_BYTES,
     )
-    for start in range(0, len(texts), DOCUMENTS_AT_ONCE):
-        some = texts[start : start + DOCUMENTS_AT_ONCE]
-        accepted = await ingestor.accept(scope, portfolio, some)
-        await ingestor.index([each.upload_id for each in accepted if each.upload_id is not None])
-    await ingestor.close()
+    try:
+        yield ingestor
+    finally:
+        await ingestor.close()
+
+
+async def _ingest(
+    ingestor: Ingestor, scope: Scope, portfolio: int, some: Sequence[NewDocument]
+) -> None:
+    accepted = await ingestor.accept(scope, portfolio, some)
+    await ingestor.index([each.upload_id for each in accepted if each.upload_id is not None])
+
+
+async def _finish(owner_url: str) -> None:
+    """Indexes, and what the planner knows of the tables."""
+    await VectorIndexes(owner_url, EXACT_BELOW).update()
+    async with as_owner(owner_url) as owner:
+        for table in ("portfolios", "documents", "rag_chunk", "rag_embedding", "rag_terms"):
+            await owner.execute(f"VACUUM ANALYZE {table}")
+
+
+def _batches(some: Iterator[NewDocument], size: int) -> Iterator[list[NewDocument]]:
+    while batch := list(islice(some, size)):
+        yield batch
 
 
 def _paragraph(chance: random.Random, topic: str, technology: str) -> str:

@@ -29,9 +29,11 @@ Times are those of this machine. Ratios travel better.
 
 {key}
 
-`--config profile.yaml` measures with other settings than those that the service is shipped with.
-Its names are those of the settings, a section's own below it, as `database: {{pool_size: 20}}` for
-`CITESTREAM_DATABASE__POOL_SIZE=20`; keys and addresses have no place in it.
+`--config profile.yaml` measures with other settings than those that the service is shipped with, or
+with those of a shipped profile by its name, as `--config low-latency`. A file's names are those of
+the settings, a section's own below it, as `database: {{pool_size: 20}}` for
+`CITESTREAM_DATABASE__POOL_SIZE=20`; keys and addresses have no place in it. `--rounds 1` and
+`--chunks 5000` give a quick look; a single round has no noise to judge by.
 
 `citestream bench compare OLD.json NEW.json` tells what has changed between two runs by more than
 noise: by the exact rank-sum test of Wilcoxon, Mann and Whitney at 1 % and by at least 5 % of the

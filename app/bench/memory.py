@@ -11,21 +11,20 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import quantiles
 
-from app.bench.concurrency import SHORT
 from app.bench.figures import Figure
-from app.bench.installation import OURS, THEIRS, Installation, installation, mark, serving
+from app.bench.installation import OURS, SHORT, THEIRS, Installation
+from app.bench.processes import serving
 from app.bench.workers import WorkerFailed
 
-ROUNDS = 3
 RSS_MB, READY_SECONDS = 150, 1.5
 STREAM_KB, DELAY_MS, CPU_TIMES = 64, 100, 1.5
 PACE_MS = 100
 # Longer than it takes to open a thousand streams on a busy machine: the deadlines of a token are
-# not what is measured.
-PATIENT = {
+# not what is measured. And one process, whatever a profile says.
+VARIABLES = {
+    "CITESTREAM_WORKERS": "1",
     "CITESTREAM_PROVIDER__BETWEEN_TOKENS_SECONDS": "600",
     "CITESTREAM_PROVIDER__TOTAL_SECONDS": "1200",
 }
@@ -59,21 +58,14 @@ class Streams:
 
 
 async def bench_memory(
-    folder: Path, say: Callable[[str], None], rounds: int = ROUNDS
-) -> list[Figure]:
-    """Measure on an installation in the folder. Raises EmbeddedError, WorkerFailed."""
-    async with installation(folder, say, variables=PATIENT) as running:
-        return await measure(running, say, rounds, Load())
-
-
-async def measure(
     running: Installation, say: Callable[[str], None], rounds: int, load: Load
 ) -> list[Figure]:
+    """On an installation with VARIABLES. Raises WorkerFailed."""
     figures = await _starts(running, rounds)
     for name in (THEIRS, OURS):
         requests = await running.requests(name, running.questions(load.questions), SHORT)
         await running.ask(name, requests, load.clients)
-    used = [each.resident_bytes() / 1e6 for each in running.programs.values()]
+    used = [running.programs[name].resident_bytes() / 1e6 for name in (OURS, THEIRS)]
     name = f"memory behind {load.questions} questions"
     figures += [
         Figure(f"{name}, {THEIRS} with the encoder's model", "MB", [used[1]], yardstick=True),
@@ -106,7 +98,8 @@ async def _starts(running: Installation, rounds: int) -> list[Figure]:
     seconds, processor, megabytes = [], [], []
     for number in range(rounds):
         began = time.perf_counter()
-        async with serving(running.environment, running.folder / f"start-{number}.log") as program:
+        log = running.folder / f"start-{number}.log"
+        async with serving(running.site.environment, log) as program:
             seconds.append(time.perf_counter() - began)
             processor.append(program.cpu_seconds())
             megabytes.append(program.resident_bytes() / 1e6)
@@ -120,18 +113,8 @@ async def _starts(running: Installation, rounds: int) -> list[Figure]:
 async def _streams(running: Installation, name: str, load: Load) -> Streams:
     program = running.programs[name]
     model = f"held-0-{PACE_MS}-{load.tokens}"
-    requests = await running.requests(name, running.questions(load.streams), model)
     before = program.resident_bytes()
-    await running.clients.ask(
-        {
-            "do": "open",
-            "port": program.port,
-            "requests": requests,
-            "clients": load.opening,
-            "mark": mark(name, cached=False),
-        }
-    )
-    await running.provider.ask({"held": load.streams})
+    await running.open(name, load.streams, load.opening, model)
     await running.provider.ask({"release": True})
     await asyncio.sleep(load.settle_seconds)
     processor, began = program.cpu_seconds(), time.perf_counter()

@@ -5,31 +5,39 @@ and a line in `_ALL`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from app.bench.figures import Figure
+    from app.bench.installation import Installation
 
 ALL = "all"
-# Of the corpus of `retrieval`; fewer give a quick look.
-CHUNKS = 300_000
+# Of the corpus of `retrieval`, and of the large portfolio of `scale`.
+CHUNKS, SCALE_CHUNKS = 300_000, 100_000
+WIDTH = 78  # of a line of the help
+FEW_CHUNKS = 1_000  # where their number is not what is measured
 SERVERS, MODEL = "the embedded servers", "the encoder's model"
+BOTH = (SERVERS, MODEL)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a bench is asked to do. `folder` is its own; `profile` has the settings, by section,
-    that what is measured gets in the place of those it is shipped with, and `variables` the same
-    for the environment of a process."""
+    that what is measured gets in the place of those it is shipped with, `variables` the same for
+    the environment of a process, and `encoder` the command that starts the encoder so. `chunks` is
+    None where each bench has as many as it has of its own."""
 
     folder: Path
     say: Callable[[str], None]
     rounds: int
-    chunks: int = CHUNKS
+    chunks: int | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    encoder: Sequence[str] = ()
 
     def setting(self, section: str, name: str, default: int) -> int:
         """One number of the profile."""
@@ -49,19 +57,30 @@ class Bench:
     minutes: float
     run: Run
     rounds: int = 5
-    takes_profile: bool = False
+    takes_profile: bool = True
+
+
+def _installed(task: Task, **options: Any) -> AbstractAsyncContextManager["Installation"]:
+    """What answers are measured with, as the task's profile has it."""
+    from app.bench.installation import installation
+
+    variables = {**task.variables, **options.pop("variables", {})}
+    encoder = task.encoder or None
+    return installation(task.folder, task.say, variables=variables, encoder=encoder, **options)
 
 
 async def _cache(task: Task) -> list["Figure"]:
-    from app.bench.cache import bench_cache
+    from app.bench.cache import Load, bench_cache
 
-    return await bench_cache(task.rounds, task.folder, task.say)
+    async with _installed(task, chunks=FEW_CHUNKS, yardstick=False) as running:
+        return await bench_cache(running, task.say, task.rounds, Load())
 
 
 async def _concurrency(task: Task) -> list["Figure"]:
-    from app.bench.concurrency import bench_concurrency
+    from app.bench.concurrency import Load, bench_concurrency
 
-    return await bench_concurrency(task.folder, task.say, task.rounds)
+    async with _installed(task) as running:
+        return await bench_concurrency(running, task.say, task.rounds, Load())
 
 
 async def _encoder(task: Task) -> list["Figure"]:
@@ -71,9 +90,10 @@ async def _encoder(task: Task) -> list["Figure"]:
 
 
 async def _memory(task: Task) -> list["Figure"]:
-    from app.bench.memory import bench_memory
+    from app.bench.memory import VARIABLES, Load, bench_memory
 
-    return await bench_memory(task.folder, task.say, task.rounds)
+    async with _installed(task, variables=VARIABLES) as running:
+        return await bench_memory(running, task.say, task.rounds, Load())
 
 
 async def _monitor(task: Task) -> list["Figure"]:
@@ -82,11 +102,18 @@ async def _monitor(task: Task) -> list["Figure"]:
     return await bench_monitor(task.rounds, task.say)
 
 
+async def _pool(task: Task) -> list["Figure"]:
+    from app.bench.pool import VARIABLES, Load, bench_pool
+
+    async with _installed(task, chunks=FEW_CHUNKS, yardstick=False, variables=VARIABLES) as running:
+        return await bench_pool(running, task.say, task.rounds, Load())
+
+
 async def _retrieval(task: Task) -> list["Figure"]:
     from app.bench.retrieval import EF_SEARCH, EXACT_BELOW, bench_retrieval
 
     return await bench_retrieval(
-        task.chunks,
+        task.chunks or CHUNKS,
         task.folder / "data",
         task.say,
         task.rounds,
@@ -95,42 +122,69 @@ async def _retrieval(task: Task) -> list["Figure"]:
     )
 
 
+async def _scale(task: Task) -> list["Figure"]:
+    from app.bench.scale import Load, bench_scale
+
+    load = Load(chunks=task.chunks or SCALE_CHUNKS)
+    async with _installed(task, chunks=load.few_chunks, yardstick=False) as running:
+        return await bench_scale(running, task.say, task.rounds, load)
+
+
 async def _stream(task: Task) -> list["Figure"]:
     from app.bench.stream import bench_stream
 
     return await bench_stream(task.rounds, task.say)
 
 
+async def _sync_vs_async(task: Task) -> list["Figure"]:
+    from app.bench.sync_vs_async import Load, bench_sync_vs_async
+
+    async with _installed(task, chunks=FEW_CHUNKS) as running:
+        return await bench_sync_vs_async(running, task.say, task.rounds, Load())
+
+
 # The quick ones first: whoever watches sees figures soon.
 _ALL = (
-    Bench("monitor", "what measuring itself costs", (), 0.3, _monitor),
-    Bench("stream", "one run's tokens to 500 readers, beside bare sockets", (), 1, _stream),
-    Bench("cache", "a cached answer over HTTP, beside a bare route", (SERVERS, MODEL), 1, _cache),
+    Bench("monitor", "what measuring itself costs", (), 0.3, _monitor, takes_profile=False),
+    Bench(
+        "stream",
+        "one run's tokens to 500 readers, beside bare sockets",
+        (),
+        1,
+        _stream,
+        takes_profile=False,
+    ),
+    Bench("cache", "cached answers beside a bare route, and their hits", BOTH, 2, _cache),
+    Bench("pool", "connections used again, and under open streams", BOTH, 1, _pool, rounds=3),
+    Bench(
+        "sync-vs-async",
+        "50 questions side by side and one after another",
+        BOTH,
+        2,
+        _sync_vs_async,
+        rounds=3,
+    ),
     Bench(
         "concurrency",
         "first token, answers and tokens/s, beside the yardstick",
-        (SERVERS, MODEL),
+        BOTH,
         4,
         _concurrency,
         rounds=3,
     ),
+    Bench("memory", "an API process, idle and with 1,000 open streams", BOTH, 3, _memory, rounds=3),
     Bench(
-        "memory",
-        "an API process, idle and with 1,000 open streams",
-        (SERVERS, MODEL),
-        3,
-        _memory,
-        rounds=3,
+        "encoder",
+        "the encoder service, beside its model alone",
+        (MODEL,),
+        4,
+        _encoder,
+        takes_profile=False,
     ),
-    Bench("encoder", "the encoder service, beside its model alone", (MODEL,), 4, _encoder),
     Bench(
-        "retrieval",
-        "vector search at every size, beside a bare query",
-        (SERVERS,),
-        8,
-        _retrieval,
-        takes_profile=True,
+        "retrieval", "vector search at every size, beside a bare query", (SERVERS,), 8, _retrieval
     ),
+    Bench("scale", "first token with more of everything", BOTH, 12, _scale),
 )
 BENCHES: Mapping[str, Bench] = {bench.name: bench for bench in _ALL}
 
@@ -145,11 +199,11 @@ def chosen(names: Sequence[str]) -> list[Bench]:
 
 def listed() -> str:
     """A line for each bench, and one for what some of them need, for the help."""
-    lines = [f"{each.name:<12} {told(each.minutes):>7}  {each.measures}" for each in _ALL]
-    lines.append(f"{ALL:<12} {told(sum(each.minutes for each in _ALL)):>7}  every one of them")
+    lines = [f"{each.name:<13} {told(each.minutes):>7}  {each.measures}" for each in _ALL]
+    lines.append(f"{ALL:<13} {told(sum(each.minutes for each in _ALL)):>7}  every one of them")
     for need in (SERVERS, MODEL):
         names = ", ".join(each.name for each in _ALL if need in each.needs)
-        lines += ["", f"Need {need}: {names}"]
+        lines += ["", *wrap(f"Need {need}: {names}", WIDTH)]
     return "\n".join(lines)
 
 

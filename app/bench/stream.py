@@ -78,7 +78,10 @@ def figures(measured: Sequence[dict[str, float]], readers: int, merged: int) -> 
     beyond = {name: [each[name] - each[PLAIN] for each in measured] for name in (FOLLOWED, SERVED)}
     return [
         Figure(
-            f"writing to {readers} sockets, each token", "µs", [each[PLAIN] for each in measured]
+            f"writing to {readers} sockets, each token",
+            "µs",
+            [each[PLAIN] for each in measured],
+            yardstick=True,
         ),
         Figure(f"a run with {readers} readers, beyond that", "µs", beyond[FOLLOWED], LIMIT_US),
         Figure(f"the same with {readers} readers over HTTP", "µs", beyond[SERVED]),

@@ -16,17 +16,20 @@ from app.bench.results import Outcome, Results, named, write_results
 from app.bench.tables import missed
 from app.commands.evaluate import check_writable
 from app.commands.failures import sentence
-from app.profiles import Profile, read_profile
+from app.profiles import Profile, find_profile
+from app.settings import Settings
+from app.zero_setup import encoder_command
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was called with. `rounds` None: as many as each bench has of its own."""
+    """What the command was called with. `rounds` and `chunks` None: as many as each bench has of
+    its own."""
 
     rounds: int | None
-    chunks: int
+    chunks: int | None
     output: Path | None
     html: Path | None
     config: Path | None
@@ -44,7 +47,7 @@ async def run_benches(benches: Sequence[Bench], options: Options, say: Say) -> b
     AppError and ConfigurationError for what is wrong before anything slow starts."""
     for file in (options.output, options.page):
         check_writable(file)
-    profile = None if options.config is None else read_profile(options.config)
+    profile = None if options.config is None else find_profile(str(options.config))
     results = Results(datetime.now(UTC), await asyncio.to_thread(this_machine), ())
     if profile is not None:
         results = replace(results, profile=profile.name, settings=profile.values)
@@ -89,7 +92,12 @@ async def _measure(
         await asyncio.to_thread(Path(folder).chmod, 0o711)  # for the system user of root's Postgres
         task = Task(Path(folder), say, rounds, options.chunks)
         if profile is not None:
-            task = replace(task, profile=profile.values, variables=profile.variables())
+            task = replace(
+                task,
+                profile=profile.values,
+                variables=profile.variables(),
+                encoder=encoder_command(Settings(**{**profile.by_alias(), "data": Path(folder)})),
+            )
         try:
             figures = named(await bench.run(task))
         except Exception as error:

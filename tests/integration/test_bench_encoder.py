@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.bench import cached_vectors
-from app.bench.encoder import WORKER_LIMIT_MB, questions
+from app.bench.encoder import WORKER_LIMIT_MB, asking, questions
 from app.bench.workers import WorkerFailed, worker
 from app.encoder.backend import DEFAULT_MODEL
 from app.encoder.folder import find_model
@@ -17,16 +17,16 @@ def unix_url(encoder_url: str) -> str:
 
 
 async def test_clients_in_a_process_of_their_own(unix_url: str) -> None:
-    async with worker("app.bench.load") as clients:
-        answer = await clients.ask({"url": unix_url, "texts": questions(10), "clients": 4})
-        assert len(answer["times"]) == 10
-        assert 0 < max(answer["times"]) <= answer["seconds"]
+    async with worker("app.bench.clients") as clients:
+        answer = await clients.ask(asking(unix_url, questions(10), 4))
+        assert len(answer["whole"]) == answer["marked"] == 10
+        assert 0 < max(answer["whole"]) <= answer["seconds"]
 
 
 async def test_a_refusal_ends_the_measurement(unix_url: str) -> None:
-    async with worker("app.bench.load") as clients:
+    async with worker("app.bench.clients") as clients:
         with pytest.raises(WorkerFailed, match="empty string"):
-            await clients.ask({"url": unix_url, "texts": [""], "clients": 1})
+            await clients.ask(asking(unix_url, [""], 1))
 
 
 async def test_the_model_alone() -> None:

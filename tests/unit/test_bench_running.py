@@ -16,13 +16,14 @@ from app.commands.bench import Options, run_benches
 from app.errors import InvalidInput
 from app.settings import ConfigurationError
 
-OPTIONS = Options(None, CHUNKS, None, None, None)
+OPTIONS = Options(None, None, None, None, None)
 
 
 async def works(task: Task) -> list[Figure]:
     assert task.folder.is_dir()
     pool = task.setting("database", "pool_size", 10)
     assert task.variables.get("CITESTREAM_DATABASE__POOL_SIZE", "10") == str(pool)
+    assert bool(task.encoder) == bool(task.profile)
     return [Figure("pool", "", [pool] * task.rounds, 15), Figure("  again", "", [1])]
 
 
@@ -38,8 +39,8 @@ async def breaks(task: Task) -> list[Figure]:
     raise ZeroDivisionError
 
 
-WORKS = Bench("works", "a number", (), 0.1, works, takes_profile=True)
-FAILS = Bench("fails", "nothing", (), 2, fails)
+WORKS = Bench("works", "a number", (), 0.1, works)
+FAILS = Bench("fails", "nothing", (), 2, fails, takes_profile=False)
 
 
 def test_names() -> None:

@@ -73,6 +73,7 @@ class Calls:
             self.fetch,
             self.resolve,
             self.load,
+            self.claim,
             self.begin,
             self.transaction,
             self.session,
@@ -137,6 +138,12 @@ class Calls:
     async def load(self, tenant: Tenant) -> Belongs:
         question = Question(tenant.agent_id, tenant.question(0))
         return tenant.owns((await self._conversations.load(tenant.scope, question)).agent.name)
+
+    async def claim(self, tenant: Tenant) -> Belongs:
+        claim = self._credentials.claim(tenant.key)
+        assert claim is not None
+        loaded = await self._conversations.load(claim, Question(tenant.agent_id, "?"))
+        return tenant.owns(loaded.agent.name) and loaded.scope == tenant.scope
 
     async def begin(self, tenant: Tenant) -> Belongs:
         asked = tenant.question(self._chance.randrange(1000))

