@@ -1,14 +1,18 @@
-"""How many connections each of several processes has, in memory that they share."""
+"""Memory that several processes share: how many connections each has, and what they count."""
 
 import mmap
 import os
 import tempfile
 from pathlib import Path
 
+from app.performance.ledger import Ledger, room
+
 # Of a process that takes no connections: it has not begun, or it has ended.
 ABSENT = 2**32 - 1
 # A sixteenth more than another one is even; nobody waits for that.
 EVEN = 16
+# Where the ledger begins: a page behind the connections.
+_LEDGER = mmap.ALLOCATIONGRANULARITY
 
 
 def table(processes: int) -> int:
@@ -18,11 +22,16 @@ def table(processes: int) -> int:
     else:
         descriptor, path = tempfile.mkstemp()
         Path(path).unlink()
-    os.truncate(descriptor, 4 * processes)
+    os.truncate(descriptor, _LEDGER + room(processes))
     shares = Shares(descriptor, processes)
     for slot in range(processes):
         shares.leave(slot)
     return descriptor
+
+
+def ledger(descriptor: int, processes: int, slot: int) -> Ledger:
+    """What they count, as the one in this slot sees it."""
+    return Ledger(descriptor, _LEDGER, processes, slot)
 
 
 class Shares:

@@ -19,6 +19,10 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # How long an upload that was refused may still be on its way. A connection that is closed while
 # the client is sending is reset, and the client never sees the answer.
 DRAIN_SECONDS = 10.0
+# A client that asks first (`Expect: 100-continue`) may wait with its body for ever, or not at all:
+# what it sends in spite of its question is on its way already.
+DRAIN_SECONDS_ASKED = 1.0
+STREAMS = frozenset(("/api/agents/{agent_id}/chat/stream", "/api/runs/{run_id}/events"))
 CLIENT_LEFT = 499  # nginx's number for it; it is only ever logged
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -27,12 +31,19 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Edge:
     """Gives every response its `X-Request-ID`, logs one line per request, turns bugs into 500.
 
-    `count` is told of every request that is over: method, route's template and status.
+    `count` is told of every request that is over: method, route's template and status; `stream` of
+    every answer that is streamed: 1 as it begins, -1 as it ends.
     """
 
-    def __init__(self, app: ASGIApp, count: Callable[[str, str, int], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        count: Callable[[str, str, int], None],
+        stream: Callable[[int], None],
+    ) -> None:
         self._app = app
         self._count = count
+        self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,12 +52,15 @@ class Edge:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         added = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
-        status = 0
+        status, streams = 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streams
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status == 200 and _template(scope) in STREAMS:
+                    streams = True
+                    self._stream(1)
                 message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
@@ -64,6 +78,8 @@ class Edge:
             finally:
                 path, status = _template(scope), status or CLIENT_LEFT
                 self._count(scope["method"], path, status)
+                if streams:
+                    self._stream(-1)
                 log.info(
                     "request",
                     method=scope["method"],
@@ -76,21 +92,21 @@ class Edge:
 class DrainUnread:
     """Reads on after an answer that did not wait for the body, so that the client receives it.
 
-    The answer goes out at once; only its end waits, for at most `seconds`. Nothing is kept.
+    The answer goes out at once; only its end waits, for at most so long. Nothing is kept.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float = DRAIN_SECONDS) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not _sends_body(scope):
             await self._app(scope, receive, send)
             return
-        unread = True
+        unread, seconds = True, DRAIN_SECONDS_ASKED if _asks_first(scope) else DRAIN_SECONDS
 
         async def tracked() -> Message:
-            nonlocal unread
+            nonlocal unread, seconds
+            seconds = DRAIN_SECONDS  # who asked has been told to go on
             message = await receive()
             if message["type"] == "http.disconnect" or not message.get("more_body", False):
                 unread = False
@@ -107,7 +123,7 @@ class DrainUnread:
                 return
             await send({**message, "more_body": True})
             try:
-                await asyncio.wait_for(drain(), self._seconds)
+                await asyncio.wait_for(drain(), seconds)
             except TimeoutError:
                 pass
             finally:
@@ -130,8 +146,12 @@ def _template(scope: Scope) -> str:
 
 
 def _sends_body(scope: Scope) -> bool:
-    """True where a body is on its way. One that waits for `100 Continue` never comes."""
     headers = dict(scope["headers"])
-    if b"expect" in headers:
-        return False
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _asks_first(scope: Scope) -> bool:
+    """True where the client may wait for `100 Continue`; with any other expectation none does."""
+    return any(
+        name == b"expect" and value.lower() == b"100-continue" for name, value in scope["headers"]
+    )

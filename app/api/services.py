@@ -11,7 +11,7 @@ from app.chat.engine import Engine
 from app.chat.ports import Cache, Providers, Retriever
 from app.ingest.ingestor import Ingestor
 from app.ingest.ports import Documents
-from app.performance import PerformanceMonitor, Snapshot
+from app.performance import PerformanceMonitor
 
 
 class EncoderNumbers(Protocol):
@@ -19,6 +19,10 @@ class EncoderNumbers(Protocol):
 
     def statistics(self) -> Mapping[str, int]:
         """Vectors of questions since the start: local_hits, shared_hits, joined, encoded."""
+        ...
+
+    def connections(self) -> Mapping[str, Mapping[str, int]]:
+        """To each, by what it is configured as (see `PoolNumbers`)."""
         ...
 
     def availability(self) -> Mapping[str, bool]:
@@ -34,12 +38,25 @@ class CountedCache(Cache, Protocol):
         local_hits, shared_hits and puts; `local` and `redis` say how those two are."""
         ...
 
+    def connections(self) -> Mapping[str, Mapping[str, int]]:
+        """To what is behind it (see `PoolNumbers`)."""
+        ...
+
 
 class PoolNumbers(Protocol):
     """Connections of this process."""
 
     def statistics(self) -> Mapping[str, Mapping[str, int]]:
-        """Of each pool, now: size, open, in_use."""
+        """Of each pool, now: size, open, in_use, waiting; since the start: acquired, opened. One
+        that does not know a number leaves it out."""
+        ...
+
+
+class ProviderNumbers(Providers, PoolNumbers, Protocol):
+    """The models' vendors, their connections, and how they are."""
+
+    def breakers(self) -> Mapping[str, str]:
+        """By provider: "closed", "half open" or "open", while it is left alone."""
         ...
 
 
@@ -48,10 +65,6 @@ class Performance(Protocol):
 
     async def report(self) -> Mapping[str, Any]:
         """Merged over all that are known; `scope` says which these are."""
-        ...
-
-    async def of_instance(self) -> Mapping[str, Snapshot]:
-        """By process, of those that listen at this one's address."""
         ...
 
 
@@ -75,7 +88,7 @@ class Services:
     cache: CountedCache
     database: PoolNumbers
     credentials: Credentials
-    providers: Providers
+    providers: ProviderNumbers
     encoders: EncoderNumbers
     monitor: PerformanceMonitor
     performance: Performance

@@ -239,6 +239,8 @@ class PoolJson(TypedDict):
     open: int
     in_use: int
     waiting: NotRequired[int]
+    acquired: NotRequired[int]
+    opened: NotRequired[int]
 
 
 class MemoryJson(TypedDict):

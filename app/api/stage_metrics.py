@@ -1,10 +1,6 @@
-"""Stages for Prometheus: cumulative buckets out of the histograms that the percentiles come from.
+"""Stages for Prometheus: cumulative buckets of the histograms that percentiles come from."""
 
-A process's numbers have its name in the label `process`, and are never added up here: when it ends,
-its series end, where a sum would fall, which Prometheus takes for a restart and counts anew.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -14,7 +10,7 @@ from prometheus_client.metrics_core import (
 )
 
 from app.performance.histogram import PER_DECADE, Distribution, edge, index_of_power
-from app.performance.snapshot import SECONDS, Period, Snapshot
+from app.performance.snapshot import SECONDS, Period
 from app.performance.stages import BETWEEN_TOKENS, FIRST_TOKEN
 
 # From 0.1 ms to 100 s. Both are edges of the histograms' own buckets: nothing is interpolated.
@@ -27,52 +23,43 @@ OF_THEIR_OWN = {
 }
 
 
-def stage_families(snapshots: Mapping[str, Snapshot]) -> Sequence[Metric]:
-    """What the processes have measured since each began, by their names."""
-    periods = {process: each.since_start for process, each in snapshots.items()}
-    own = [
-        _of_one_stage(stage, name, text, periods) for stage, (name, text) in OF_THEIR_OWN.items()
-    ]
-    return [*own, _stages(periods), _errors(periods), _others(periods)]
+def stage_families(period: Period) -> Sequence[Metric]:
+    """What was measured since the start."""
+    own = [_of_one_stage(stage, name, text, period) for stage, (name, text) in OF_THEIR_OWN.items()]
+    return [*own, _stages(period), _errors(period), _others(period)]
 
 
-def _of_one_stage(stage: str, name: str, text: str, periods: Mapping[str, Period]) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=["process"])
-    for process, period in periods.items():
-        if (distribution := period.series.get((stage, SECONDS))) is not None:
-            _add(family, [process], distribution, TENTHS)
+def _of_one_stage(stage: str, name: str, text: str, period: Period) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=[])
+    # Also where there is none: a dashboard starts at 0 and not at nothing.
+    _add(family, [], period.series.get((stage, SECONDS), Distribution()), TENTHS)
     return family
 
 
-def _stages(periods: Mapping[str, Period]) -> Metric:
+def _stages(period: Period) -> Metric:
     family = HistogramMetricFamily(
-        "citestream_stage_seconds", "Time of a request's stages.", labels=["stage", "process"]
+        "citestream_stage_seconds", "Time of a request's stages.", labels=["stage"]
     )
-    for process, period in periods.items():
-        for (name, unit), distribution in sorted(period.series.items()):
-            if unit == SECONDS and name not in OF_THEIR_OWN:
-                _add(family, [name, process], distribution, FIFTHS)
+    for (name, unit), distribution in sorted(period.series.items()):
+        if unit == SECONDS and name not in OF_THEIR_OWN:
+            _add(family, [name], distribution, FIFTHS)
     return family
 
 
-def _errors(periods: Mapping[str, Period]) -> Metric:
+def _errors(period: Period) -> Metric:
     family = CounterMetricFamily(
-        "citestream_stage_errors", "Errors by stage.", labels=["stage", "code", "process"]
+        "citestream_stage_errors", "Errors by stage.", labels=["stage", "code"]
     )
-    for process, period in periods.items():
-        for (stage, code), count in sorted(period.errors.items()):
-            family.add_metric([stage, code, process], count)
+    for (stage, code), count in sorted(period.errors.items()):
+        family.add_metric([stage, code], count)
     return family
 
 
-def _others(periods: Mapping[str, Period]) -> Metric:
-    family = SummaryMetricFamily(
-        "citestream_measured", "Other metrics.", labels=["name", "unit", "process"]
-    )
-    for process, period in periods.items():
-        for (name, unit), each in sorted(period.series.items()):
-            if unit != SECONDS:
-                family.add_metric([name, unit, process], each.count, each.total)
+def _others(period: Period) -> Metric:
+    family = SummaryMetricFamily("citestream_measured", "Other metrics.", labels=["name", "unit"])
+    for (name, unit), each in sorted(period.series.items()):
+        if unit != SECONDS:
+            family.add_metric([name, unit], each.count, each.total)
     return family
 
 

@@ -22,6 +22,7 @@ from app.stores.leading import RedisLeading
 from app.stores.local_cache import LOCAL_SECONDS, LocalCache
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.run_streams import NoStreams, RedisRunStreams
+from app.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,9 @@ def open_leading(
     return RedisLeading(cache, settings.redis_url, streams.ended)
 
 
-def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProviders:
+def open_providers(
+    settings: Settings, stack: AsyncExitStack, tracing: Tracing
+) -> ConfiguredProviders:
     """A vendor is configured by its key, or by the address of a server that needs none."""
     providers = ConfiguredProviders(
         _openai(settings),
@@ -98,6 +101,7 @@ def open_providers(settings: Settings, stack: AsyncExitStack) -> ConfiguredProvi
         _deadlines(settings.provider),
         _attempts(settings.provider),
         _breaker_limits(settings.provider),
+        traced=tracing.provider,
     )
     stack.push_async_callback(providers.aclose)
     return providers

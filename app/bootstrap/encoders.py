@@ -23,12 +23,14 @@ async def open_encoders(
     """All that are configured, the preferred one first. One that is away is waited for in the
     background."""
     awaited: dict[str, AwaitedEncoder] = {}
+    clients: dict[str, EncoderClient] = {}
     for role, configured in _configured(settings).items():
         local = local_encoder(settings) if role == MAIN else None
-        awaited[role] = AwaitedEncoder(_client(role, configured), local)
+        clients[role] = _client(role, configured)
+        awaited[role] = AwaitedEncoder(clients[role], local)
         stack.push_async_callback(awaited[role].aclose)
         await awaited[role].start()
-    return ConfiguredEncoders(awaited, cache, lambda: monitor.track(EMBED))
+    return ConfiguredEncoders(awaited, cache, lambda: monitor.track(EMBED), clients)
 
 
 async def connect_main_encoder(settings: Settings, stack: AsyncExitStack) -> EncoderClient:

@@ -21,8 +21,7 @@ async def shared_performance(
         monitor,
         cache if isinstance(cache, RedisCache) else None,
         installation=installation,
-        instance=f"{socket.gethostname()}:{settings.port}",
-        process=f"{os.getpid()}-{os.urandom(3).hex()}",
+        process=f"{socket.gethostname()}:{settings.port}/{os.getpid()}-{os.urandom(3).hex()}",
     )
     publishing = asyncio.create_task(shared.keep_publishing(), name="performance")
     try:

@@ -9,7 +9,6 @@ from app.chat.encoders import EncodersByName
 from app.chat.finding import Finder
 from app.chat.flights import Alone, Flights
 from app.chat.ids import uuid7
-from app.chat.measuring import Measuring
 from app.chat.pipeline import Pipeline
 from app.chat.policy import Policy
 from app.chat.ports import Providers, Retriever
@@ -35,6 +34,7 @@ from app.stores.pairs import PgPairs
 from app.stores.passages import PgPassages
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.run_streams import NoStreams
+from app.telemetry.tracing import Tracing
 
 
 def build_retriever(
@@ -42,10 +42,11 @@ def build_retriever(
     database: Database,
     encoders: EncodersByName,
     reranker: Reranker | None = None,
+    tracing: Tracing | None = None,
 ) -> HybridRetriever:
     """Every source that is switched on, side by side, and the reranker where there is one."""
     return HybridRetriever(
-        _sources(settings, database, encoders),
+        _sources(settings, database, encoders, tracing or Tracing()),
         deadline_seconds=settings.retrieval.source_deadline_seconds,
         deadlines={
             GRAPH: settings.retrieval.graph_deadline_seconds,
@@ -60,7 +61,9 @@ def build_retriever(
     )
 
 
-def _sources(settings: Settings, database: Database, encoders: EncodersByName) -> list[Source]:
+def _sources(
+    settings: Settings, database: Database, encoders: EncodersByName, tracing: Tracing
+) -> list[Source]:
     """Those that are switched on."""
     passages = PgPassages(
         database,
@@ -75,7 +78,7 @@ def _sources(settings: Settings, database: Database, encoders: EncodersByName) -
         PersonaSource(vector),
         DomainSource(PgPairs(database), encoders),
     ]
-    return [source for source in built if getattr(settings.features, source.name)]
+    return [tracing.source(each) for each in built if getattr(settings.features, each.name)]
 
 
 async def build_pipeline(
@@ -87,6 +90,7 @@ async def build_pipeline(
     semantic: SemanticAnswers | None,
     flights: Flights,
     monitor: PerformanceMonitor,
+    tracing: Tracing,
 ) -> Pipeline:
     """The pipeline with this machine's clock and randomness."""
     policy = _policy(settings, await database.installation())
@@ -104,13 +108,13 @@ async def build_pipeline(
     return Pipeline(
         conversations=PgConversations(database),
         finder=finder(flights),
-        unshared=finder(Flights(Runs(), Alone(), NoStreams().share, decode)),
+        unshared=finder(Flights(Runs(), Alone(), NoStreams(), decode)),
         providers=providers,
         policy=policy,
-        clock=time.perf_counter,
+        stopwatch=lambda: tracing.stopwatch(time.perf_counter),
         new_id=lambda: uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
         nonce=lambda: secrets.token_hex(8),
-        measuring=Measuring(monitor, settings.slow_answer_seconds),
+        measuring=tracing.measuring(monitor, settings.slow_answer_seconds),
     )
 
 

@@ -47,6 +47,7 @@ from app.stores.portfolios import PgPortfolios
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.tenants import PgCredentials, PgInvalidation
 from app.stores.vectors import PgVectors
+from app.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +64,26 @@ class Clients:
 
 
 @asynccontextmanager
-async def build_services(settings: Settings) -> AsyncIterator[Services]:
+async def build_services(
+    settings: Settings, tracing: Tracing | None = None
+) -> AsyncIterator[Services]:
     """Connect to everything and wire it together; closes it all, once, in reverse order."""
+    tracing = tracing or Tracing()
     async with AsyncExitStack() as stack:
-        clients = await _open_clients(settings, stack)
+        clients = await _open_clients(settings, stack, tracing)
         performance = await stack.enter_async_context(
             shared_performance(
                 clients.monitor, clients.cache, await clients.database.installation(), settings
             )
         )
         reranker = open_reranker(settings, stack)
-        retriever = build_retriever(settings, clients.database, clients.encoders, reranker)
+        retriever = build_retriever(settings, clients.database, clients.encoders, reranker, tracing)
         runs = Runs()
         streams = open_streams(settings, runs)
         stack.push_async_callback(streams.aclose)
         leading = open_leading(settings, clients.cache, streams)
         stack.push_async_callback(leading.aclose)
-        engine = await _engine(settings, clients, retriever, runs, streams, leading)
+        engine = await _engine(settings, clients, retriever, runs, streams, leading, tracing)
         stack.push_async_callback(engine.close)
         await stack.enter_async_context(_kept(clients.database, engine))
         if settings.features.prefetch and can_warm(settings):
@@ -98,16 +102,16 @@ async def with_worker(services: Services) -> AsyncIterator[Services]:
         await asyncio.wait({worker})
 
 
-async def _open_clients(settings: Settings, stack: AsyncExitStack) -> Clients:
-    monitor = PerformanceMonitor(time.perf_counter)
-    database = await open_database(settings, stack, monitor.recorder(QUEUE))
+async def _open_clients(settings: Settings, stack: AsyncExitStack, tracing: Tracing) -> Clients:
+    monitor = tracing.monitor(time.perf_counter, settings.prices)
+    database = await open_database(settings, stack, tracing.waited(monitor.recorder(QUEUE)))
     cache = open_cache(settings, stack)
     return Clients(
         database=database,
         cache=cache,
         local=before(cache, settings),
         encoders=await open_encoders(settings, cache, stack, monitor),
-        providers=open_providers(settings, stack),
+        providers=open_providers(settings, stack, tracing),
         credentials=PgCredentials(database),
         monitor=monitor,
     )
@@ -120,10 +124,11 @@ async def _engine(
     runs: Runs,
     streams: RunStreams,
     leading: Leading,
+    tracing: Tracing,
 ) -> Engine:
     database, cache, providers = clients.database, clients.cache, clients.providers
     semantic = build_semantic(settings, cache, clients.local, clients.encoders)
-    flights = Flights(runs, leading, streams.share, decode)
+    flights = Flights(runs, leading, streams, decode)
     pipeline = await build_pipeline(
         settings,
         database,
@@ -133,6 +138,7 @@ async def _engine(
         semantic,
         flights,
         clients.monitor,
+        tracing,
     )
     default_scope = clients.credentials.default_scope
     cached = Cached(clients.local, default_scope, await database.installation())

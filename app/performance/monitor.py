@@ -16,6 +16,7 @@ from app.performance.calls import Function, surrounded
 from app.performance.histogram import Histogram
 from app.performance.report import report
 from app.performance.snapshot import SECONDS, Period, Series, Snapshot, together
+from app.performance.tokens import Prices, TokenCounts
 
 RECENT_SECONDS = 300.0
 # Steps in which what is recent moves on: it is up to so much longer than it should be.
@@ -29,9 +30,10 @@ class _Step:
 
 
 class PerformanceMonitor:
-    """Of one process. `clock` gives seconds and never goes back."""
+    """Of one process. `clock` gives seconds and never goes back; `prices` are those of models."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], prices: Prices | None = None) -> None:
+        self.tokens = TokenCounts(prices or {})
         self._clock = clock
         self._began = self._step_began = clock()
         self._live: dict[Series, Histogram] = {}

@@ -60,7 +60,7 @@ def _beside(periods: Sequence[Period]) -> Period:
 
 def pack(snapshot: Snapshot) -> bytes:
     """For `unpack`, in any process of this version."""
-    fields = [FORMAT, _fields(snapshot.since_start), _fields(snapshot.recent)]
+    fields = [FORMAT, period_fields(snapshot.since_start), period_fields(snapshot.recent)]
     return orjson.dumps(fields)
 
 
@@ -68,12 +68,13 @@ def unpack(packed: bytes) -> Snapshot | None:
     """The snapshot; None for what another version has packed, or nobody."""
     try:
         version, since_start, recent = orjson.loads(packed)
-        return Snapshot(_period(since_start), _period(recent)) if version == FORMAT else None
+        return Snapshot(period_of(since_start), period_of(recent)) if version == FORMAT else None
     except (ValueError, TypeError):
         return None
 
 
-def _fields(period: Period) -> list[Any]:
+def period_fields(period: Period) -> list[Any]:
+    """What JSON can hold of it, for `period_of`."""
     series = [
         (name, unit, each.indices, each.counts, each.total, each.maximum)
         for (name, unit), each in period.series.items()
@@ -82,7 +83,8 @@ def _fields(period: Period) -> list[Any]:
     return [period.seconds, series, errors]
 
 
-def _period(fields: Any) -> Period:
+def period_of(fields: Any) -> Period:
+    """What its fields were made of."""
     seconds, series, errors = fields
     return Period(
         seconds,
