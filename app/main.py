@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from app.api import openapi, problems
 from app.api.door import ChatDoor
@@ -12,16 +13,26 @@ from app.api.middleware import DrainUnread, Edge
 from app.api.page import page_router
 from app.api.routes import ROUTERS
 from app.api.services import Services
+from app.performance.ledger import Ledger
+from app.telemetry.tracing import Tracing
 
 CONTRACT_VERSION = "1"  # of the calls and their shapes, not of the package
 
 
-def create_app(build_services: Callable[[], AbstractAsyncContextManager[Services]]) -> FastAPI:
-    """The application around the Services that `build_services` opens for its lifetime."""
+def create_app(
+    build_services: Callable[[], AbstractAsyncContextManager[Services]],
+    *,
+    ledger: Ledger | None = None,
+    telemetry: TelemetryConfig | None = None,
+) -> FastAPI:
+    """The application around the Services that `build_services` opens for its lifetime. `ledger`
+    is where it counts together with other processes; `telemetry` is FastAPI's, which is off
+    without it."""
+    metrics = ApiMetrics(ledger)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        async with build_services() as services:
+        async with build_services() as services, metrics.published(services):
             app.state.services = services
             yield
 
@@ -34,14 +45,15 @@ def create_app(build_services: Callable[[], AbstractAsyncContextManager[Services
         redoc_url=None,
         redirect_slashes=False,
         responses=problems.RESPONSES,
+        telemetry=telemetry or Tracing().http,
     )
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(page_router())
     openapi.install(app)
-    app.state.metrics = ApiMetrics()
+    app.state.metrics = metrics
     app.add_middleware(ChatDoor)
-    app.add_middleware(Edge, count=app.state.metrics.count)
+    app.add_middleware(Edge, count=metrics.count, stream=metrics.stream)
     app.add_middleware(DrainUnread)  # the outermost: also for what Edge answers
     return app

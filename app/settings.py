@@ -11,13 +11,21 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from app.encoder.backend import DEFAULT_BACKEND
+from app.machine import cores
 
 PREFIX = "CITESTREAM_"
 POSTGRES = "^postgres(ql)?://"
+MAX_WORKERS = 64
 
 
 class ConfigurationError(Exception):
@@ -117,6 +125,9 @@ class EncoderSettings(Section):
     # Of the encoder that `run` starts; onnx takes less than half of torch's time, and auto is
     # onnx, or torch where onnx cannot run the model.
     backend: str = Field(DEFAULT_BACKEND, pattern="^(auto|torch|onnx|openvino)$")
+    # Of the same, in one go, with padding; 0: what suits the device, 1,024 on a CPU. A question
+    # waits for the batch that runs, and a batch takes memory by its size.
+    batch_tokens: int = Field(0, ge=0, le=131072)
     timeout_seconds: float = Field(10.0, gt=0)
 
 
@@ -155,17 +166,29 @@ class Settings(BaseSettings):
         env_ignore_empty=True,  # `REDIS_URL=` is how a compose file says "none"
     )
 
+    # Settings for a purpose: one that is shipped, by its name, or a YAML file. What stands in the
+    # environment counts before what the profile says (docs/tuning.md).
+    profile: str | None = None
     data: Path = Path(".citestream")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT")
     log_level: str = Field("info", pattern="(?i)^(debug|info|warning|error|critical)$")
     drain_seconds: float = Field(10.0, ge=0)
-    # API processes that share the address. A typing error (88) must not take the machine.
-    workers: int = Field(1, ge=1, le=64)
+    # API processes that share the address; 0: one for each core. A typing error (88) must not take
+    # the machine.
+    workers: int = Field(1, ge=0, le=MAX_WORKERS)
     # How much of the conversation a language model is given, in estimated tokens.
     history_tokens: int = Field(1500, ge=0)
     # An answer whose first token takes longer is logged with its stages; 0 logs every one.
     slow_answer_seconds: float = Field(5.0, ge=0)
+
+    # Where traces go to by OTLP over HTTP (docs/measuring.md); nowhere without it. The variable is
+    # the world's own, as are those that say how.
+    otlp_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT", pattern="^https?://"
+    )
+    # By model, what a million tokens of a prompt and of an answer cost (`citestream_cost_total`).
+    prices: dict[str, tuple[float, float]] = {}
 
     # They may hold passwords: no `repr` shows them.
     database_url: str | None = Field(
@@ -198,6 +221,23 @@ class Settings(BaseSettings):
     next_encoder: NextEncoderSettings | None = None  # docs/reencoding.md
     reranker: RerankerSettings = RerankerSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first that says something counts."""
+        return (init_settings, env_settings, _OfTheProfile(settings_cls))
+
+    @field_validator("workers")
+    @classmethod
+    def _one_for_each_core(cls, workers: int) -> int:
+        return workers or min(cores(), MAX_WORKERS)
+
     def __init__(self, **values: Any) -> None:
         refuse_unknown(os.environ)
         try:
@@ -216,6 +256,22 @@ class Settings(BaseSettings):
             return ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+class _OfTheProfile(PydanticBaseSettingsSource):
+    """What the profile says that is named by the sources before."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # a profile is read as a whole
+
+    def __call__(self) -> dict[str, Any]:
+        named = self.current_state.get("profile")
+        if named is None:
+            return {}
+        # Not above: YAML is for those only who use a profile, and it needs these settings.
+        from app.profiles import find_profile
+
+        return find_profile(str(named)).by_alias()
 
 
 def refuse_unknown(environment: Mapping[str, str]) -> None:

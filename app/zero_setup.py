@@ -57,4 +57,5 @@ def encoder_command(settings: Settings) -> list[str]:
     command = [sys.executable, "-m", "app.cli", "encoder", "--model", model]
     command += ["--device", settings.device, "--threads", str(settings.cpu_threads)]
     command += ["--backend", settings.encoder.backend, "--cache", str(cache)]
+    command += ["--batch-tokens", str(settings.encoder.batch_tokens)]
     return command

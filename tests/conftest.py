@@ -3,11 +3,12 @@
 Nothing here skips: where a server does not start, the suite fails and says why.
 """
 
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -24,7 +25,7 @@ from app.embedded.postgres import (
     SUPERUSER,
     database_statements,
 )
-from tests.support.command import Running, running
+from tests.support.command import Running, running, with_models
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +63,17 @@ async def encoder_url(server_folder: Path) -> AsyncIterator[str]:
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where encoders of the session keep exported models: the first takes some seconds for it.
     A service finds them with the parent folder as its data folder."""
-    return tmp_path_factory.mktemp("data") / "models"
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one folder for all processes that run the suite
+        session = session.parent
+    (session / "data").mkdir(exist_ok=True)
+    return session / "data" / "models"
+
+
+@pytest.fixture(scope="session")
+def onnx(exports: Path) -> tuple[str, ...]:
+    """Options of an encoder that starts in half a second, where its backend is no matter."""
+    return ("--backend", "onnx", "--cache", str(exports))
 
 
 @pytest.fixture(scope="session")
@@ -120,9 +131,15 @@ async def _execute(url: str, *statements: str) -> None:
 
 
 @pytest.fixture(scope="session")
-async def running_service(server_folder: Path) -> AsyncIterator[Running]:
-    """`citestream run` as a user starts it: a process of its own with the sample portfolio."""
-    async with running(server_folder / "run") as service:
+async def running_service(server_folder: Path, exports: Path) -> AsyncIterator[Running]:
+    """`citestream run` as a user starts it: a process of its own with the sample portfolio. The
+    model is the session's: exported before, or now for all."""
+    async with running(with_models(server_folder / "run", exports)) as service:
+        if not exports.exists():
+            copied = Path(tempfile.mkdtemp(dir=exports.parent)) / "models"
+            shutil.copytree(service.data / "models", copied)
+            with suppress(OSError):  # another process has it by now
+                copied.rename(exports)
         yield service
 
 

@@ -16,8 +16,11 @@ from app.bootstrap import (
     with_indexer,
     with_worker,
 )
+from app.commands.cycles import settle
 from app.main import create_app
+from app.performance.ledger import Ledger
 from app.serving import Server, make_server
+from app.telemetry.tracing import open_tracing
 
 
 async def serve_until_stopped(
@@ -29,22 +32,25 @@ async def serve_until_stopped(
     *,
     embedded: bool,
     place: Place | None = None,
+    ledger: Ledger | None = None,
 ) -> None:
     """Serve on the socket; `on_server` gets the server as soon as there is one to stop, and
     `say_ready` a line for the user once it answers.
 
     An `embedded` database is migrated, and the first time given the sample documents. `place` is
-    that among processes that share the socket.
+    that among processes that share the socket, and `ledger` where they count together.
     """
     async with AsyncExitStack() as stack:
         if embedded:
             await migrate(settings)
-        services = await stack.enter_async_context(build_services(settings))
+        tracing = open_tracing(settings.otlp_endpoint)
+        stack.push_async_callback(tracing.aclose)
+        services = await stack.enter_async_context(build_services(settings, tracing))
         if embedded:
             await seed_sample(services, say)
         await stack.enter_async_context(with_indexer(settings))
         server = make_server(
-            create_app(lambda: with_worker(services)),
+            create_app(lambda: with_worker(services), ledger=ledger, telemetry=tracing.http),
             end_runs=services.engine.close,
             drain_seconds=settings.drain_seconds,
             place=place,
@@ -52,6 +58,7 @@ async def serve_until_stopped(
         on_server(server)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         if await server.is_up(serving):
+            settle()
             host, port = listener.getsockname()[:2]
             say_ready(await ready_line(services, host, port))
         await serving

@@ -8,6 +8,9 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import structlog
+
+from app.commands.cycles import put_off
 from app.commands.ending import Ending
 from app.serving import listen, signals
 from app.settings import Settings
@@ -19,15 +22,17 @@ CLOSE_SECONDS = 10.0
 
 Say = Callable[[str], None]
 
+log = structlog.get_logger(__name__)
 
-async def run_everything(say: Say, workers: int | None = None) -> None:
+
+async def run_everything(say: Say, workers: int | None = None, profile: str | None = None) -> None:
     """The embedded servers, the encoder, the sample documents and the API."""
-    await _foreground(_embedded, say, workers)
+    await _foreground(_embedded, say, workers, profile)
 
 
-async def serve_only(say: Say, workers: int | None = None) -> None:
+async def serve_only(say: Say, workers: int | None = None, profile: str | None = None) -> None:
     """The API on servers that are already there."""
-    await _foreground(_as_configured, say, workers)
+    await _foreground(_as_configured, say, workers, profile)
 
 
 @asynccontextmanager
@@ -45,15 +50,21 @@ async def _foreground(
     open_servers: Callable[[Settings, Say], AbstractAsyncContextManager[Settings]],
     say: Say,
     workers: int | None,
+    profile: str | None,
 ) -> None:
-    settings = Settings() if workers is None else Settings(workers=workers)
+    given = {"workers": workers, "profile": profile}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_level)
+    if settings.workers == 1:
+        put_off()
     ending = Ending()
     with (
         ending.awaited(),
         signals(ending.stop),
         listen(settings.host, settings.port) as listener,
     ):
+        if settings.profile is not None:
+            log.info("profile", named=settings.profile, workers=settings.workers)
         async with open_servers(settings, say) as live:
             serve = _serve_here if live.workers == 1 else _serve_in_workers
             await serve(live, listener, ending, say, embedded=live is not settings)

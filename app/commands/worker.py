@@ -17,10 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.accepting import Place
+from app.commands.cycles import put_off
 from app.commands.ending import Ending
 from app.serving import signals
 from app.settings import Settings
-from app.shares import Shares
+from app.shares import Shares, ledger
 from app.telemetry import configure_logging
 
 # The words: a line for the user, the same once requests are answered, and why it ends.
@@ -38,6 +39,8 @@ def starter(settings: Settings, listener: socket.socket, shares: int, *, embedde
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, **(_addresses(settings) if embedded else {})}
+    if settings.profile is not None:
+        environment["CITESTREAM_PROFILE"] = settings.profile
 
     async def start(slot: int, first: bool) -> Process:
         descriptors = [listener.fileno(), shares]
@@ -88,6 +91,7 @@ def main() -> None:
 
 
 async def _serve(listener: int, shares: int, count: int, slot: int, *, first: bool) -> None:
+    put_off()
     settings = Settings()
     configure_logging(settings.log_level, one_of_several=True)
     ending = Ending()
@@ -104,6 +108,7 @@ async def _serve(listener: int, shares: int, count: int, slot: int, *, first: bo
             lambda line: _tell(READY, line),
             embedded=first,
             place=Place(Shares(shares, count), slot),
+            ledger=ledger(shares, count, slot),
         )
 
 

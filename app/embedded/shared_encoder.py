@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.embedded.encoder import Encoder, answers, socket_url
 from app.embedded.home import Home, lock, temporary_folder
-from app.embedded.process import POLL_SECONDS, PROBE_SECONDS, within
+from app.embedded.process import POLL_SECONDS, PROBE_SECONDS, EmbeddedError, within
 
 # How long nobody may notice that the process which had started the encoder has ended.
 TURN_SECONDS = 0.5
@@ -27,28 +27,39 @@ async def shared_encoder(command: Sequence[str]) -> AsyncIterator[str]:
     When the one that has started it leaves or dies, its encoder ends, and one of the others starts
     the next at the same address; until that answers, calls fail. Raises EmbeddedError.
     """
-    folder = temporary_folder(f"citestream-{os.geteuid()}", Home(Path("/"), account=None))
-    key = sha256("\0".join(command).encode()).hexdigest()[:8]
-    socket = folder / f"local-{key}.sock"
-    hosting = asyncio.create_task(_host_in_turn(socket, command))
+    socket = socket_of(command)
+    answered = asyncio.Event()
+    hosting = asyncio.create_task(_host_in_turn(socket, command, answered))
     try:
         while not await within(lambda: answers(socket), PROBE_SECONDS):
             if hosting.done():
                 hosting.result()
             await asyncio.sleep(POLL_SECONDS)
+        answered.set()
         yield socket_url(socket)
     finally:
         hosting.cancel()
         await asyncio.gather(hosting, return_exceptions=True)
 
 
-async def _host_in_turn(socket: Path, command: Sequence[str]) -> None:
-    """Host the encoder whenever nobody else does. Ends with the error of one that cannot start."""
+def socket_of(command: Sequence[str]) -> Path:
+    """Where the encoder of this command listens; beside it are its lock and its log."""
+    folder = temporary_folder(f"citestream-{os.geteuid()}", Home(Path("/"), account=None))
+    key = sha256("\0".join(command).encode()).hexdigest()[:8]
+    return folder / f"local-{key}.sock"
+
+
+async def _host_in_turn(socket: Path, command: Sequence[str], answered: asyncio.Event) -> None:
+    """Host the encoder whenever nobody else does. Ends with the error of one that cannot start,
+    unless one has `answered`: it may be killed before we have heard so ourselves."""
     while True:
         held = lock(socket.with_suffix(".lock"))
         if held is not None:
             try:
                 await _host(socket, command, held)
+            except EmbeddedError:
+                if not answered.is_set():
+                    raise
             finally:
                 os.close(held)
         await asyncio.sleep(TURN_SECONDS)

@@ -90,6 +90,14 @@ class DocumentRecord:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Uploads of all tenants that are not yet indexed, and how long the oldest has waited."""
+
+    waiting: int
+    oldest_seconds: float
+
+
 class Documents(Protocol):
     """Documents and the queue of uploads, in Postgres."""
 
@@ -101,6 +109,10 @@ class Documents(Protocol):
 
     async def count_waiting(self, scope: Scope) -> int:
         """Uploads of the tenant that are not yet indexed, those being worked on included."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """The same of all tenants."""
         ...
 
     async def claim(self, limit: int, upload_ids: Sequence[int] | None = None) -> Sequence[Upload]:

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.api.middleware import DRAIN_SECONDS
 from tests.api.sockets import connection, request_head, serving
 from tests.support.api_fakes import World
 
 MB = 1024 * 1024
+TIMES = 70  # each of the three ways
 DOCUMENTS = "/api/portfolios/1/documents"
 CHUNK = b"%x\r\n%b\r\n" % (MB, b"x" * MB)
 
@@ -92,6 +94,30 @@ async def test_a_client_that_asks_first_sends_nothing(port: int) -> None:
         headers = ("Content-Type: application/json", f"Content-Length: {50 * MB}")
         writer.write(request_head("POST", DOCUMENTS, *headers, "Expect: 100-continue"))
         assert is_too_large(await reader.readuntil(b"}"))
+
+
+@pytest.mark.parametrize("expected", [(), ("Expect: something",), ("Expect: 100-continue",)])
+async def test_no_answer_to_a_large_body_is_lost_in_a_reset(
+    port: int, expected: tuple[str, ...]
+) -> None:
+    """The whole body goes out, whatever was said of it, and the answer is read to the end."""
+    path, length = "/api/agents/1", f"Content-Length: {5 * MB}"
+    headers = ("Content-Type: application/json", length, "Connection: close", *expected)
+    sent = request_head("PATCH", path, *headers) + bytes(5 * MB)
+    for _ in range(TIMES):
+        async with connection(port) as (reader, writer):
+            writer.write(sent)
+            await writer.drain()
+            assert is_too_large(await reader.read())
+
+
+async def test_a_client_that_waits_to_be_told_is_not_kept(port: int) -> None:
+    async with connection(port) as (reader, writer):
+        headers = ("Content-Type: application/json", f"Content-Length: {50 * MB}")
+        ends = ("Expect: 100-continue", "Connection: close")
+        writer.write(request_head("POST", DOCUMENTS, *headers, *ends))
+        async with asyncio.timeout(DRAIN_SECONDS / 2):
+            assert is_too_large(await reader.read())
 
 
 async def test_a_client_that_leaves_in_the_middle_is_no_error(port: int) -> None:

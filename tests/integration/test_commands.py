@@ -41,10 +41,6 @@ async def test_the_ready_line_has_the_page_and_a_curl_that_works_as_printed(
     assert "<html" in page.text
 
 
-async def test_the_first_start_says_that_it_prepares_the_model(service: Running) -> None:
-    assert PREPARING in service.lines
-
-
 async def test_the_api_process_never_imports_torch(service: Running) -> None:
     maps = Path(f"/proc/{service.process.pid}/maps")
     if not maps.exists():  # macOS: the import-linter contract and the encoder's test stand alone
@@ -145,13 +141,14 @@ async def test_a_data_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path)
 async def test_help_names_every_command(tmp_path: Path) -> None:
     status, printed = await output_of("--help", env=environment(tmp_path))
     assert status == 0
-    for name in ("run", "serve", "encoder", "migrate", "ingest", "ask", "key"):
+    for name in ("run", "serve", "encoder", "migrate", "ingest", "ask", "key", "tune"):
         assert name in printed
 
 
 async def test_ctrl_c_stops_every_process_and_data_survive(server_folder: Path) -> None:
     data = server_folder / "restarted"
     async with running(data) as service:
+        assert PREPARING in service.lines  # only the first start does it
         children = psutil.Process(service.process.pid).children(recursive=True)
         assert len(children) >= 3
         async with httpx2.AsyncClient(base_url=service.url, trust_env=False) as http:

@@ -10,6 +10,7 @@ import pytest
 from app.embedded import Servers
 from app.stores.leading import RedisLeading
 from app.stores.redis_cache import RedisCache
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -47,10 +48,11 @@ async def other(cache: RedisCache, servers: Servers) -> AsyncIterator[RedisLeadi
         yield leading
 
 
-async def until(leading: RedisLeading, key: str, run_id: UUID | None) -> None:
-    async with asyncio.timeout(10):
-        while await leading.leader(key) != run_id:
-            pass
+async def until_led(leading: RedisLeading, key: str, run_id: UUID | None) -> None:
+    async def led() -> bool:
+        return await leading.leader(key) == run_id
+
+    await until(led)
 
 
 async def test_the_first_one_leads_for_as_long_as_it_is_at_it(
@@ -63,7 +65,7 @@ async def test_the_first_one_leads_for_as_long_as_it_is_at_it(
     other.let_go(key, second)  # it never led
     assert await other.leader(key) == first
     one.let_go(key, first)
-    await until(other, key, None)
+    await until_led(other, key, None)
     assert await other.lead(key, second) is None
 
 
@@ -74,7 +76,7 @@ async def test_a_leader_whose_process_is_gone_is_one_no_more(
     await one.lead(key, first)
     for task in one._tasks:
         task.cancel()  # its connection ends with it, as if its process were killed
-    await until(other, key, None)
+    await until_led(other, key, None)
     assert await other.lead(key, second) is None
     assert await other.leader(key) == second
 
@@ -101,7 +103,7 @@ async def test_a_leader_goes_when_others_have_its_end(
         slow.let_go(key, first)
         assert await one.leader(key) == first
         end.set()
-        await until(one, key, None)
+        await until_led(one, key, None)
 
 
 async def test_closing_lets_go_at_once(one: RedisLeading, other: RedisLeading) -> None:

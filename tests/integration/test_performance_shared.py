@@ -38,16 +38,14 @@ def installation() -> str:
 
 @pytest.fixture
 async def share(servers: Servers, installation: str) -> AsyncIterator[Open]:
-    """Make a process of one installation: `share(monitor, "name", instance="host:1")`."""
+    """Make a process of one installation: `share(monitor, "name")`."""
     opened: list[RedisCache] = []
 
-    def make(
-        monitor: PerformanceMonitor, process: str, *, instance: str = "host:1"
-    ) -> SharedPerformance:
+    def make(monitor: PerformanceMonitor, process: str) -> SharedPerformance:
         cache = RedisCache(servers.redis_url, timeout_seconds=1, retry_after_seconds=0.1)
         opened.append(cache)
         return SharedPerformance(
-            monitor, cache, installation=installation, instance=instance, process=process
+            monitor, cache, installation=installation, process=f"host:1/{process}"
         )
 
     yield make
@@ -56,7 +54,7 @@ async def share(servers: Servers, installation: str) -> AsyncIterator[Open]:
 
 
 async def test_a_report_is_of_all_processes(share: Open) -> None:
-    there = [share(monitor_of(10, 20), "1"), share(monitor_of(30, 40, 50), "2", instance="b:1")]
+    there = [share(monitor_of(10, 20), "1"), share(monitor_of(30, 40, 50), "2")]
     for each in there:
         await each.publish()
     mine = monitor_of()
@@ -70,25 +68,6 @@ async def test_a_report_is_of_all_processes(share: Open) -> None:
     assert load["p50_ms"] == pytest.approx(30, rel=0.01)
     assert found["last_5_minutes"]["stages"] == found["since_start"]["stages"]
     assert (await there[0].report())["since_start"] == found["since_start"]
-
-
-async def test_an_instance_is_its_own_processes(share: Open) -> None:
-    here, beside = share(monitor_of(1), "1"), share(monitor_of(2), "2")
-    elsewhere = share(monitor_of(3), "3", instance="host:10")
-    for each in (beside, elsewhere):
-        await each.publish()
-    assert set(await here.of_instance()) == {"1", "2"}
-    assert set(await elsewhere.of_instance()) == {"3"}
-
-
-async def test_whoever_is_scraped_nothing_is_older_than_before(share: Open) -> None:
-    busy = monitor_of(1)
-    one, other = share(busy, "1"), share(monitor_of(), "2")
-    await one.publish()
-    busy.observe({"load": 2})
-    for asked in (one, other, one):
-        load = (await asked.of_instance())["1"].since_start.series["load", "s"]
-        assert load.count == 2
 
 
 async def test_one_that_is_gone_is_forgotten_and_another_version_left_out(
@@ -117,7 +96,7 @@ async def test_without_redis_a_report_says_that_it_is_of_this_process(server_fol
     valkey = Valkey(open_home(folder), folder)
     await valkey.start()
     cache = RedisCache(valkey.url, timeout_seconds=0.2, retry_after_seconds=60)
-    names = {"installation": "a", "instance": "host:1", "process": "1"}
+    names = {"installation": "a", "process": "host:1/1"}
     try:
         one = SharedPerformance(monitor_of(1), cache, **names)
         assert (await one.report())["scope"] == "all"
@@ -125,7 +104,6 @@ async def test_without_redis_a_report_says_that_it_is_of_this_process(server_fol
         found = await one.report()
         assert (found["scope"], found["processes"]) == ("process", 1)
         assert found["since_start"]["stages"]["load"]["count"] == 1
-        assert set(await one.of_instance()) == {"1"}
     finally:
         await cache.aclose()
         valkey.stop()

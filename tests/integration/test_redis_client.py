@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.embedded import Servers
 from app.stores.redis_client import open_redis
 from tests.soak.proxy import Proxy
+from tests.support.waiting import until
 
 
 def on_uvloop(servers: Servers, do: Callable[[Redis, Proxy], Awaitable[None]]) -> None:
@@ -38,8 +39,7 @@ def test_one_that_ended_in_the_pool_is_not_lent_again(servers: Servers, by_reset
             async with Redis.from_url(servers.redis_url) as other:
                 await other.client_kill_filter(_id=str(first))
         [kept] = redis.connection_pool._available_connections
-        while not (kept._reader.at_eof() or kept._writer.transport.is_closing()):  # noqa: ASYNC110
-            await asyncio.sleep(0)
+        await until(lambda: kept._reader.at_eof() or kept._writer.transport.is_closing())
         assert await redis.client_id() != first
 
     on_uvloop(servers, do)

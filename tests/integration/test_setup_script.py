@@ -63,6 +63,7 @@ class Clone:
         self.program("uname", "#!/bin/sh\necho Linux\n")
         self.program("nvidia-smi", "#!/bin/sh\nexit 9\n")
         self.program("chromium", "#!/bin/sh\n")
+        self.program("nginx", "#!/bin/sh\n")
 
     def program(self, name: str, text: str) -> None:
         (self.programs / name).write_text(text)
@@ -117,7 +118,7 @@ def test_a_first_and_a_second_call(clone: Clone) -> None:
 def test_tests_need_more_and_bring_all(clone: Clone) -> None:
     clone.run("run")
     clone.run("test")
-    assert clone.asked() == [CPU, ".[encoder,embedded]", CPU, ".[encoder,embedded,dev]"]
+    assert clone.asked() == [CPU, ".[encoder,embedded]", CPU, ".[encoder,embedded,telemetry,dev]"]
     clone.run("run")
     assert clone.asked() == []
 

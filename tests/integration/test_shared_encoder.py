@@ -148,6 +148,33 @@ async def test_an_encoder_that_is_killed_is_started_again(place: Place) -> None:
         assert place.started() == 2
 
 
+# Answers once, which may be before whoever has started it hears so, and dies; the next one stays.
+SHORT_LIVED = """
+import os, pathlib, socket, sys
+path = pathlib.Path(sys.argv[sys.argv.index("--uds") + 1])
+path.unlink(missing_ok=True)
+first = not path.with_suffix(".first").exists()
+path.with_suffix(".first").touch()
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(str(path))
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    connection.recv(1024)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n")
+    connection.close()
+    if first:
+        sys.exit(1)
+"""
+
+
+async def test_one_that_dies_with_its_first_answer_is_started_again(place: Place) -> None:
+    place.command = [sys.executable, "-c", SHORT_LIVED]
+    async with place.user() as host:
+        await line(host)
+        assert await ask(host) == "answered"
+
+
 async def test_the_folder_is_closed_to_others(place: Place) -> None:
     async with place.user() as host:
         await line(host)

@@ -1,7 +1,8 @@
 """The live service of this room's tests, and what it is configured with."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,6 +28,14 @@ async def connections(
     }
     await migrate(Settings(**settings))
     return settings
+
+
+@pytest.fixture
+def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where this user's local encoders have their sockets; short enough for one."""
+    with TemporaryDirectory(prefix="cs-") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ async def test_the_same_words_elsewhere_find_something_else(
         HANGS,
         Script(fault="hang", before_headers=True),
         Script(status=500),
-        Script(fault="reset", before_headers=True),
+        Script(fault="reset"),
         Script(tokens=["Who led"], fault="eof", fault_after=1),
         Script(tokens=["I cannot.", "\nSorry."]),
         Script(tokens=["Who led the"], finish_reason="length"),

@@ -1,27 +1,16 @@
 """What stands in for the encoder service, and what runs its model, may change under a portfolio."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
-import pytest
 
 from tests.support.encoder import encoder_process
 from tests.support.live import Live, live_service, unique
 
 TEXT = "Kestrel notifies hauliers when their lorries run behind schedule."
 QUESTION = "Which piece of software tells shipping firms about delays?"
-
-
-@pytest.fixture
-def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where this user's local encoders have their sockets; short enough for one."""
-    with TemporaryDirectory(prefix="cs-") as folder:
-        monkeypatch.setattr("tempfile.tempdir", folder)
-        yield Path(folder)
 
 
 async def found(live: Live, portfolio: int) -> int:
@@ -36,22 +25,21 @@ async def found(live: Live, portfolio: int) -> int:
 
 
 async def test_a_portfolio_goes_on_with_another_backend_of_its_encoder(
-    connections: dict[str, Any], exports: Path
+    connections: dict[str, Any], onnx: tuple[str, ...]
 ) -> None:
     async with live_service(**connections) as live:
         portfolio = await live.portfolio(unique("docs"), Kestrel=TEXT)
-    options = ("--port", "0", "--backend", "onnx", "--cache", str(exports))
     async with (
-        encoder_process(*options) as (_, url),
+        encoder_process("--port", "0", *onnx) as (_, url),
         live_service(**{**connections, "encoder": {"url": url}}) as live,
     ):
         assert await found(live, portfolio) == 1
 
 
 async def test_services_whose_encoder_is_away_share_a_local_one(
-    connections: dict[str, Any], runtime_folder: Path
+    connections: dict[str, Any], runtime_folder: Path, onnx: tuple[str, ...]
 ) -> None:
-    async with encoder_process("--port", "0") as (process, url):
+    async with encoder_process("--port", "0", *onnx) as (process, url):
         settings = {**connections, "encoder": {"url": url}}
         async with live_service(**settings) as live, live_service(**settings) as other:
             portfolio = await live.portfolio(unique("docs"), Kestrel=TEXT)

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from app.stores.run_streams import RedisRunStreams
 from tests.support.live import Live, events, live_service, unique
 from tests.support.vendors import Script, VendorServer
+from tests.support.waiting import until
 
 TEXT = "Atlas is the map project. It was finished in 2021 by Ana Ruiz."
 QUESTION = "Who finished the Atlas project?"
@@ -225,6 +226,4 @@ async def test_while_redis_is_away_answers_stream_and_runs_do_not_pile_up(
                 assert told[-1]["type"] == "done"
             streams = live.services.engine.streams
             assert isinstance(streams, RedisRunStreams)
-            async with asyncio.timeout(10):
-                while streams.waiting:  # noqa: ASYNC110 — nobody tells
-                    await asyncio.sleep(0)
+            await until(lambda: not streams.waiting)

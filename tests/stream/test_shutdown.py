@@ -7,6 +7,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -14,12 +15,19 @@ import pytest
 from app.bootstrap import Settings, migrate
 from app.embedded.home import open_home
 from app.embedded.postgres import APP, OWNER, Postgres, url
-from tests.support.command import START_SECONDS, command, ended, environment
+from tests.support.command import START_SECONDS, command, ended, environment, with_models
 from tests.support.live import events, live_service, unique
 from tests.support.vendors import Script, VendorServer
+from tests.support.waiting import until
 
 TEXT = "Atlas is a dashboard built with React. It was finished in 2021 by Ana Ruiz."
 STREAMS = 8
+
+
+@pytest.fixture(scope="module")
+def data(server_folder: Path, exports: Path) -> Path:
+    """Of the command."""
+    return with_models(server_folder / "signalled", exports)
 
 
 @pytest.fixture
@@ -74,7 +82,7 @@ def with_model(vendor: VendorServer) -> dict[str, Any]:
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2], ids=["term", "twice"])
 async def test_a_signal_ends_the_commands_streams_in_time_and_leaves_no_traceback(
-    server_folder: Path, vendor: VendorServer, signals: list[signal.Signals]
+    server_folder: Path, data: Path, vendor: VendorServer, signals: list[signal.Signals]
 ) -> None:
     """In an orderly way within the drain time, and at once where somebody is impatient."""
     clock = asyncio.get_running_loop().time
@@ -88,7 +96,7 @@ async def test_a_signal_ends_the_commands_streams_in_time_and_leaves_no_tracebac
     with errors.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             *command("run"),
-            env=environment(server_folder / "signalled", **variables),
+            env=environment(data, **variables),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=stderr,
@@ -102,7 +110,8 @@ async def test_a_signal_ends_the_commands_streams_in_time_and_leaves_no_tracebac
             began = clock()
             for number in signals:
                 process.send_signal(number)
-                await asyncio.sleep(0.1)  # two at the same instant are one
+                # It has heard one when it takes no more connections; two at an instant are one.
+                await until(lambda: refuses(address))
             assert codes(await asyncio.gather(*streams)) == {"interrupted"}
             assert clock() - began < 2
     finally:
@@ -113,6 +122,17 @@ async def test_a_signal_ends_the_commands_streams_in_time_and_leaves_no_tracebac
     logged = errors.read_text()
     assert "Traceback" not in logged
     assert "sk-planted-secret" not in logged
+
+
+async def refuses(address: str) -> bool:
+    """Whether nobody listens there any more."""
+    where = urlsplit(address)
+    try:
+        _, writer = await asyncio.open_connection(where.hostname, where.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
 
 
 async def ready_address(process: Process) -> str:

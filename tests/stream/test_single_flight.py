@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.live import Live, events, live_service, unique
 from tests.support.vendors import Script, VendorServer
+from tests.support.waiting import until
 
 TEXT = "Atlas is the map project. It was finished in 2021 by Ana Ruiz."
 QUESTION = "Who finished the Atlas project?"
@@ -66,9 +67,7 @@ async def begun(
 
 async def running(live: Live, count: int) -> None:
     """Wait until so many runs go on."""
-    async with asyncio.timeout(10):
-        while len(live.services.engine.runs.active) < count:  # noqa: ASYNC110 — nobody tells
-            await asyncio.sleep(0)
+    await until(lambda: len(live.services.engine.runs.active) >= count)
 
 
 async def test_many_at_once_are_one_call_and_each_has_a_turn_of_his_own(

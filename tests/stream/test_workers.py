@@ -7,6 +7,7 @@ import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -74,10 +75,10 @@ def variables(connections: dict[str, Any], vendor: VendorServer, **more: str) ->
 
 
 @asynccontextmanager
-async def served(env: dict[str, str]) -> AsyncGenerator[Service]:
+async def served(env: dict[str, str], *arguments: str) -> AsyncGenerator[Service]:
     """Two workers, both ready; ended at the end."""
     process = await asyncio.create_subprocess_exec(
-        *command("serve", "--workers", "2"),
+        *command("serve", *(arguments or ("--workers", "2"))),
         env=env,
         stdin=DEVNULL,
         stdout=PIPE,
@@ -155,6 +156,17 @@ async def test_each_serves_while_the_other_hangs_and_one_that_dies_is_replaced(
     assert all(call.gone.is_set() for call in vendor.requests)
 
 
+async def test_workers_have_the_profile_that_their_parent_was_given(
+    connections: dict[str, Any], vendor: VendorServer, tmp_path: Path
+) -> None:
+    profile = tmp_path / "two.yaml"
+    profile.write_text("workers: 2\ndatabase: {pool_size: 7}")
+    env = variables(connections, vendor)
+    async with served(env, "--profile", str(profile)) as service, service.http() as http:
+        stats = (await http.get("/api/admin/stats")).json()
+    assert stats["pools"]["questions"]["size"] == 7
+
+
 async def test_sigterm_lets_streams_finish_whoever_gets_it(
     pair: Service, vendor: VendorServer
 ) -> None:
@@ -194,6 +206,9 @@ async def test_what_keeps_it_from_serving_is_one_sentence(
     status, printed = await output_of("serve", env={**env, "DATABASE_URL": ""})
     assert (status, printed.count("\n")) == (1, 1)
     assert printed.startswith("citestream: Set DATABASE_URL")
+    status, printed = await output_of("serve", "--profile", "fast", env=env)
+    assert (status, printed.count("\n")) == (1, 1)
+    assert "fast is no profile; there are high-throughput, low-latency, memory-const" in printed
 
 
 async def test_a_signal_before_it_is_ready_is_no_failure(

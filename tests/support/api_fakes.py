@@ -24,7 +24,16 @@ from app.chat.administration import (
 )
 from app.chat.engine import Engine
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
-from app.chat.model import Agent, Citation, Passage, QueryComplexity, Question, Scope, Usage
+from app.chat.model import (
+    Agent,
+    Citation,
+    Claim,
+    Passage,
+    QueryComplexity,
+    Question,
+    Scope,
+    Usage,
+)
 from app.chat.ports import IdempotencyKey, Provider, Retrieval, RetrievalRequest
 from app.chat.run import Run
 from app.chat.runs import Runs
@@ -38,7 +47,7 @@ from app.errors import (
 )
 from app.ingest.check import check_document
 from app.ingest.ingestor import Ingestor
-from app.ingest.ports import Accepted, DocumentRecord, Documents, NewDocument
+from app.ingest.ports import Accepted, Backlog, DocumentRecord, Documents, NewDocument
 from app.main import create_app
 from app.performance import PerformanceMonitor
 
@@ -221,6 +230,11 @@ class FakeDocuments:
             raise DatabaseUnavailable
         return sum(record.status == "pending" for record in self.records.values())
 
+    async def backlog(self) -> Backlog:
+        if self.away:
+            raise DatabaseUnavailable
+        return Backlog(sum(record.status == "pending" for record in self.records.values()), 2.5)
+
     async def delete(self, scope: Scope, document_id: int) -> None:
         await self.get(scope, document_id)
         del self.records[document_id]
@@ -330,6 +344,9 @@ class FakeCache:
         self.dropped.append(tag)
         return 2
 
+    def connections(self) -> Mapping[str, Mapping[str, int]]:
+        return {}
+
     def statistics(self) -> Mapping[str, Mapping[str, Any]]:
         layer = {"lookups": 8, "local_hits": 1, "shared_hits": 2, "puts": 3}
         return {
@@ -367,6 +384,9 @@ class FakeCredentials:
         }
         return scopes.get(key)
 
+    def claim(self, key: str) -> Claim | None:
+        return None
+
     async def create(self, tenant: str, name: str) -> str:
         return "owner"
 
@@ -394,6 +414,9 @@ class FakeEncoders:
 
     def statistics(self) -> Mapping[str, int]:
         return dict.fromkeys(("local_hits", "shared_hits", "joined", "encoded"), 4)
+
+    def connections(self) -> Mapping[str, Mapping[str, int]]:
+        return {"main": {"open": 1, "in_use": 0, "acquired": 8, "opened": 1}}
 
     def availability(self) -> Mapping[str, bool]:
         return {"main": True, "next": False}

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -52,6 +53,15 @@ def environment(data: Path, **variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(vendors)}
     root = Path(__file__).resolve().parents[2]
     return {**kept, "PYTHONPATH": str(root), "CITESTREAM_DATA": str(data), **variables}
+
+
+def with_models(data: Path, models: Path) -> Path:
+    """The data folder, made with models that were exported before, if there are any: its first
+    start takes ten seconds less."""
+    data.mkdir(mode=0o711)
+    if models.exists():
+        shutil.copytree(models, data / "models")
+    return data
 
 
 async def output_of(

@@ -28,6 +28,7 @@ from app.chat.ports import (
 )
 from app.chat.runs import Runs
 from app.chat.semantic import SemanticAnswers
+from app.chat.timing import Stopwatch
 from app.errors import AppError, IdempotencyMismatch, NotFound
 from app.performance import PerformanceMonitor
 from app.stores.run_streams import NoStreams
@@ -168,14 +169,14 @@ class Core:
     semantic: SemanticAnswers | None = None
 
     def engine(self, measuring: Measuring | None = None) -> Engine:
-        runs = Runs()
+        runs, clock = Runs(), ticking()
         pipeline = Pipeline(
             conversations=self.conversations,
             finder=self._finder(runs),
             unshared=self._finder(Runs()),
             providers=self.provider,
             policy=self.policy,
-            clock=ticking(),
+            stopwatch=lambda: Stopwatch(clock),
             new_id=numbered(),
             nonce=lambda: "nonce",
             measuring=measuring or Measuring(PerformanceMonitor(ticking()), slow_seconds=60),
@@ -190,7 +191,7 @@ class Core:
             cache=self.cache,
             second_look=self.cache,
             semantic=self.semantic,
-            flights=Flights(runs, Alone(), NoStreams().share, decode),
+            flights=Flights(runs, Alone(), NoStreams(), decode),
             policy=self.policy,
         )
 

@@ -14,6 +14,7 @@ from app.api.services import Services
 from app.bootstrap import Settings, build_services, with_worker
 from app.main import create_app
 from app.serving import listen, make_server
+from app.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,22 @@ async def events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
             yield orjson.loads(line[5:])
 
 
+# A machine that is busy with other things answers late, which is `degraded`, and is not cached.
+PATIENT = {
+    f"{source}_deadline_seconds": 20.0 for source in ("source", "graph", "persona", "domain")
+}
+
+
 @asynccontextmanager
 async def live_service(**settings: Any) -> AsyncIterator[Live]:
     """Serve with these settings (beyond the environment's) on a free port of 127.0.0.1."""
     unread_seconds = settings.pop("unread_seconds", 30.0)
+    tracing = settings.pop("tracing", None) or Tracing()
     configured = Settings(**{"drain_seconds": 1, **settings})
     listener = listen("127.0.0.1", 0, unread_seconds)
     with listener:
-        async with build_services(configured) as services:
-            application = create_app(lambda: with_worker(services))
+        async with build_services(configured, tracing) as services:
+            application = create_app(lambda: with_worker(services), telemetry=tracing.http)
             server = make_server(
                 application,
                 end_runs=services.engine.close,

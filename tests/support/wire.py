@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,27 +37,13 @@ async def exchange(
     ]
     lines = [b"%b: %b" % header for header in (*fixed, *headers)]
     head = [method.encode() + b" " + target + b" HTTP/1.1", *lines, b"", b""]
-    # It listens while it sends: an answer may come before the body has gone, and who has the whole
-    # answer need not mind how the connection ends.
-    listening = asyncio.create_task(_heard(reader))
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            with suppress(ConnectionError):
-                writer.write(b"\r\n".join(head) + body)
-                await writer.drain()
-            return parse(method, await listening)
+            writer.write(b"\r\n".join(head) + body)
+            await writer.drain()
+            return parse(method, await reader.read(-1))
     finally:
-        listening.cancel()
         writer.close()
-
-
-async def _heard(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the connection ends, however it does."""
-    pieces: list[bytes] = []
-    with suppress(ConnectionError):
-        while piece := await reader.read(65536):
-            pieces.append(piece)
-    return b"".join(pieces)
 
 
 def parse(method: str, received: bytes) -> Reply:

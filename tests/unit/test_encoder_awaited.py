@@ -1,7 +1,7 @@
 """An encoder that comes after the service: waited for, stood in for, and known by its own name."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,6 +14,7 @@ from app.encoder.standby import StartLocal
 from app.errors import EncoderUnavailable
 from tests.support.core import MemoryCache
 from tests.support.switchable import Local, Switchable
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +39,6 @@ def absent(name: str = "hash-384") -> Switchable:
     service = Switchable(name)
     service.up = False
     return service
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        for _ in iter(condition, True):
-            await asyncio.sleep(0)
 
 
 async def test_one_that_is_there_is_known_at_once() -> None:

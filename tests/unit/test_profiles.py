@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.profiles import read_profile
+from app.profiles import find_profile, read_profile, shipped
 from app.settings import ConfigurationError, Settings
 
 PROFILE = """
@@ -66,6 +66,7 @@ def test_what_is_in_the_environment_is_no_part_of_a_profile(
         ("a: !!python/object/apply:os.getcwd []", ["is not YAML: line 1, "]),
         ("databse: {pool_size: 2}", ["databse is not a setting; did you mean database?"]),
         ("PORT: 1", ["PORT is not a setting; "]),
+        ("profile: low-latency", ["profile has no place in a profile; "]),
         ("1: 2", ["1 is not a setting; known are data, host, port, "]),
         (
             "cache: {loca_mb: 1, 3: 2}",
@@ -113,3 +114,39 @@ def test_a_sentence_for_each_thing_that_is_wrong(
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.yaml cannot be read"):
         read_profile(tmp_path / "none.yaml")
+
+
+def test_the_environment_counts_before_a_profile_and_a_profile_before_what_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITESTREAM_PROFILE", str(written(tmp_path, PROFILE)))
+    monkeypatch.setenv("PORT", "9001")
+    monkeypatch.setenv("citestream_database__timeout_seconds", "1")
+    settings = Settings(cpu_threads=3)
+    assert (settings.port, settings.cpu_threads, settings.log_level) == (9001, 3, "warning")
+    assert (settings.database.pool_size, settings.database.timeout_seconds) == (20, 1)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (6, 6), (200, 64)])
+def test_a_profile_may_have_a_worker_for_each_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr("app.settings.cores", lambda: cores)
+    file = written(tmp_path, "workers: 0")
+    assert Settings(profile=str(file)).workers == workers
+
+
+@pytest.mark.parametrize("name", ["high-throughput", "low-latency", "memory-constrained"])
+def test_shipped_ones_are_found_by_their_names(name: str) -> None:
+    assert name in shipped()
+    assert Settings(profile=name).profile == name
+    # Each changes something, and nothing that its machine's owner should decide.
+    changed = find_profile(name).values
+    assert changed and not {"data", "host", "port", "log_level", "device"} & set(changed)
+
+
+def test_a_name_that_there_is_not_is_told_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="hightroughput is no profile; there are high-"):
+        Settings(profile="hightroughput")
+    with pytest.raises(ConfigurationError, match=r"none\.yaml cannot be read"):
+        Settings(profile=str(tmp_path / "none.yaml"))

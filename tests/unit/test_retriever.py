@@ -178,9 +178,21 @@ async def test_an_encoder_that_nobody_has_met_yet_counts_fully() -> None:
     assert await ids(request, *sources, encoders=Unmet()) == [1, 9, 2]
 
 
+async def test_without_a_persona_its_source_is_not_asked() -> None:
+    voice, keywords = Fixed("persona", [hit(1)]), Fixed("keyword", [hit(2)])
+    for request, found in ((REQUEST, [2]), (replace(REQUEST, persona_id=8), [1, 2])):
+        retrieval = await retriever(voice, keywords).retrieve(SCOPE, request)
+        assert [passage.chunk_id for passage in retrieval.passages] == found
+        assert set(retrieval.timings_ms) == {"persona", "keyword", "fuse"}
+        assert bool(retrieval.timings_ms["persona"]) is (request.persona_id is not None)
+    named = replace(REQUEST, sources=["persona"])
+    assert (await retriever(voice, keywords).retrieve(SCOPE, named)).passages == []
+
+
 async def test_all_sources_come_together() -> None:
     sources = [Fixed(name, [hit(n), hit(9)]) for n, name in enumerate(KNOWN_SOURCES, start=1)]
-    found = await retriever(*sources).retrieve(SCOPE, replace(REQUEST, top_k=6))
+    request = replace(REQUEST, top_k=6, persona_id=8)
+    found = await retriever(*sources).retrieve(SCOPE, request)
     assert found.passages[0].chunk_id == 9
     assert found.passages[0].sources == dict.fromkeys(KNOWN_SOURCES, 2)
     assert set(found.timings_ms) == {*KNOWN_SOURCES, "fuse"}

@@ -27,7 +27,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Sett
         ("DATABASE_OWNER_URL", "secret"),
         ("REDIS_URL", "secret:6379"),
         ("PORT", "many"),
-        ("CITESTREAM_WORKERS", "0"),
+        ("CITESTREAM_WORKERS", "-1"),
         ("CITESTREAM_WORKERS", "88"),
     ],
 )

@@ -6,7 +6,8 @@ The names are those of the settings, in lower case, a section's own below it:
     database:
       pool_size: 20
 
-Keys, passwords and servers' addresses have no place in a profile, which is for passing on.
+Keys, passwords and servers' addresses have no place in a profile, which is for passing on. Those
+beside this file are shipped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from app.settings import PREFIX, ConfigurationError, Section, Settings
 
+FOLDER = Path(__file__).parent
+PROFILE = "profile"  # the setting that names one, and is not in one
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -29,6 +33,13 @@ class Profile:
 
     name: str
     values: Mapping[str, Any]
+
+    def by_alias(self) -> dict[str, Any]:
+        """The values as `Settings()` takes them."""
+        aliases = {
+            name: str(f.validation_alias or name) for name, f in Settings.model_fields.items()
+        }
+        return {aliases[name]: value for name, value in self.values.items()}
 
     def variables(self) -> dict[str, str]:
         """The same for the environment of a process, where `Settings()` reads them."""
@@ -41,6 +52,24 @@ class Profile:
                 if each is not None:  # as it is without the variable
                     made[f"{variable}__{part.upper()}" if part else variable] = _text(each)
         return made
+
+
+def shipped() -> dict[str, Path]:
+    """The profiles that come with the program, by name."""
+    return {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
+
+
+def find_profile(named: str) -> Profile:
+    """A shipped one by its name, else the file of that name. Raises ConfigurationError."""
+    known = shipped()
+    if named in known:
+        return read_profile(known[named])
+    file = Path(named).expanduser()
+    if not file.suffix and not file.exists():
+        raise ConfigurationError(
+            f"{named} is no profile; there are {', '.join(known)}, or name a YAML file of yours."
+        )
+    return read_profile(file)
 
 
 def read_profile(file: Path) -> Profile:
@@ -101,7 +130,7 @@ def _unknown(values: Mapping[Any, Any]) -> Iterator[str]:
     """A sentence for each name that is no setting, or none for a profile."""
     for name, value in values.items():
         field = Settings.model_fields.get(name) if isinstance(name, str) else None
-        if field is None or _private(field):
+        if field is None or _private(field) or name == PROFILE:
             yield _refusal(str(name), "", Settings.model_fields)
         elif (section := _section(field)) is not None and value is not None:
             yield from _unknown_parts(name, section.model_fields, value)
@@ -126,7 +155,8 @@ def _refusal(name: str, before: str, fields: Mapping[str, FieldInfo]) -> str:
 
 
 def _known(fields: Mapping[str, FieldInfo]) -> str:
-    return ", ".join(name for name, field in fields.items() if not _private(field))
+    public = (name for name, field in fields.items() if not _private(field) and name != PROFILE)
+    return ", ".join(public)
 
 
 def _private(field: FieldInfo) -> bool:

@@ -1,0 +1,25 @@
+"""The `citestream` command: what there is to call, by groups; the work is in `app.commands`.
+
+Heavy imports stand inside the commands: `--help` and the encoder start without the API's.
+"""
+
+import typer
+
+from app.cli import bench, documents, evaluation, questions, serving, tuning
+
+app = typer.Typer(
+    name="citestream",
+    help="A self-hosted chat service over your own documents: streamed, cited, cached.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for part in (serving, documents, questions, tuning):
+    app.add_typer(part.group)
+app.add_typer(bench.group, name="bench", no_args_is_help=True)
+app.add_typer(evaluation.group, name="eval", no_args_is_help=True)
+
+
+def main() -> None:
+    """Entry point of the `citestream` script."""
+    app()

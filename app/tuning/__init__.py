@@ -1,0 +1,1 @@
+"""`citestream tune`: what suits this machine, measured on it, as a profile."""
