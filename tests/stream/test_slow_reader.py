@@ -12,8 +12,8 @@ import pytest
 from tests.support.live import Live, live_service, unique
 from tests.support.vendors import Script, VendorServer
 
-# More than all buffers between the two hold.
-ENDLESS = ["word " * 2000] * 4000
+# More than all buffers between the two hold; and there is no end to it.
+MUCH = ["word " * 2000] * 2000
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="other kernels have no such deadline"
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 async def vendor() -> AsyncIterator[VendorServer]:
-    async with VendorServer(Script(tokens=ENDLESS)) as server:
+    script = Script(tokens=MUCH, gates={len(MUCH): asyncio.Event()})
+    async with VendorServer(script) as server:
         yield server
 
 
