@@ -97,27 +97,27 @@ class Pipeline:
             )
         return Draft(plan, stopwatch)
 
-    async def produce(self, draft: Draft) -> AsyncGenerator[Event, None]:
-        """Yield the events of the answer up to its last token; raises what stops it on the way."""
-        yield draft.plan.start()
+    async def produce(self, draft: Draft) -> AsyncGenerator[Sequence[Event], None]:
+        """Yield the events of the answer up to its last token, those together that are there
+        together; raises what stops it on the way."""
+        yield (draft.plan.start(),)
         answer = await self._finder.find(draft, lambda: self._start_beginning(draft))
         while answer is None and draft.leader is not None:
             async with aclosing(self._follow(draft, draft.leader)) as events:
                 async for event in events:
-                    yield event
+                    yield (event,)
             if draft.finish_reason is not None:
                 return
             answer = await self._finder.find(draft, lambda: self._start_beginning(draft))
-        if not draft.sourced:
-            yield Sources(draft.passages)
+        sources = () if draft.sourced else (Sources(draft.passages),)
         if answer is not None:
-            for piece in answer.pieces:
-                draft.pieces.append(piece)
-                yield Token(piece)
+            draft.pieces += answer.pieces
+            yield (*sources, *map(Token, answer.pieces))
         else:
+            yield sources
             async with aclosing(self._generate(draft)) as tokens:
                 async for token in tokens:
-                    yield token
+                    yield (token,)
 
     async def warm(self, draft: Draft) -> Warmed:
         """Have the answer cached as if it had been asked for, and store nothing of it. It is no run

@@ -96,8 +96,8 @@ class Producer:
         error: AppError
         try:
             async with aclosing(self._pipeline.produce(draft)) as events:
-                async for event in events:
-                    production.run.append(event)
+                async for some in events:
+                    production.run.extend(some)
             production.run.settle()
             production.run.append(await self._pipeline.complete(draft))
             self._runs.finish(production.run)

@@ -6,7 +6,6 @@ run is cancelled after its grace.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
 from functools import partial
 from uuid import UUID
 
@@ -47,6 +46,7 @@ class Run:
         self._events: list[Event] = []
         self._frames: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
+        self._ends: list[asyncio.Future[None]] = []
         self._readers = 0
         self._sharing = 0  # of them
         self._task: asyncio.Task[None] | None = None
@@ -77,18 +77,21 @@ class Run:
 
     def append(self, event: Event) -> None:
         """Add the next event and wake every reader."""
-        self._events.append(event)
-        if not isinstance(event, Token) and isinstance(event, Done | Failed):
+        if isinstance(event, Done | Failed):
             self.finished = True
             self._end_grace()  # its timer would keep a forgotten run in memory
+            _wake(self._ends)
+        self.extend((event,))
+
+    def extend(self, events: Sequence[Event]) -> None:
+        """Add the next events, none of which is the last of all, and wake every reader."""
+        self._events += events
         if not self._told:
             self._told = True
             self._changed(self)
         if self._waiters:
             waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            _wake(waiters)
 
     def tell_again(self) -> None:
         """Tell `changed` of the next event; until then it is told of one alone."""
@@ -169,15 +172,19 @@ class Run:
         return True
 
     async def answer(self) -> Answer:
-        """Follow to the end and fold the events; raises the run's error if it failed."""
-        pieces: list[str] = []
-        async with aclosing(self.follow()) as events:
-            async for _, event in events:
-                if isinstance(event, Token):
-                    pieces.append(event.content)
-                elif isinstance(event, Done):
-                    return Answer("".join(pieces), event)
-        raise self.error or AppError()
+        """Wait for the end and fold the events; raises the run's error if it failed."""
+        self.enter()
+        try:
+            if not self.finished:  # and no look at each event before
+                self._ends.append(end := asyncio.get_running_loop().create_future())
+                await end
+        finally:
+            self.leave()
+        done = self._events[-1]
+        if not isinstance(done, Done):
+            raise self.error or AppError()
+        said = [event.content for event in self._events if isinstance(event, Token)]
+        return Answer("".join(said), done)
 
     def cancel(self) -> None:
         """End the log with an `interrupted` error, and stop producing unless others share it.
@@ -267,3 +274,9 @@ class Frames:
         if self._present:
             self._present = False
             self._run.leave()
+
+
+def _wake(waiters: Sequence[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():  # else it was cancelled
+            waiter.set_result(None)
