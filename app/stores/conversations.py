@@ -1,7 +1,6 @@
 """What the question path reads and writes: one round trip each way."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -211,12 +210,6 @@ def _passage(source: Mapping[str, Any]) -> Passage:
     return Passage(document_id=0, text="", start=0, end=0, **source)
 
 
-def _fields(value: Citation | Usage) -> dict[str, Any]:
-    """As `dataclasses.asdict`, which copies deeply what is plain here, and takes seven times as
-    long."""
-    return {each.name: getattr(value, each.name) for each in fields(value)}
-
-
 def _payload(turn: Turn) -> dict[str, Any]:
     return {
         "run_id": turn.run_id,
@@ -228,14 +221,14 @@ def _payload(turn: Turn) -> dict[str, Any]:
         "agent_id": turn.agent_id,
         "question": turn.question,
         "answer": turn.answer,
-        "citations": [_fields(citation) for citation in turn.citations],
+        "citations": list(turn.citations),  # orjson knows dataclasses
         "status": turn.status,
         "cached": turn.cached,
         "language": turn.language,
         "complexity": turn.complexity,
         "finish_reason": turn.finish_reason,
         "error_code": turn.error_code,
-        "usage": _fields(turn.usage),
+        "usage": turn.usage,
         "timings_ms": dict(turn.timings_ms),
         "degraded": list(turn.degraded),
         "sources": [_source(passage) for passage in turn.sources],
