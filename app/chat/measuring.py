@@ -31,15 +31,6 @@ class Measuring:
         self._monitor.observe(_by_stage(timings) if draft.cached else timings)
         if error is not None:
             self._monitor.error(TOTAL, error.code)
-        if _was_produced(draft):
-            plan, usage = draft.plan, draft.counted_usage()
-            self._monitor.tokens.spent(
-                plan.agent.id,
-                plan.provider.name,
-                plan.provider.model,
-                usage.prompt_tokens,
-                usage.completion_tokens,
-            )
         waited = timings.get(FIRST_TOKEN, timings[TOTAL])
         if waited >= self._slow_ms:
             plan = draft.plan
@@ -51,6 +42,19 @@ class Measuring:
                 ms=round(waited, 1),
                 stages=stages,
             )
+
+    def paid(self, draft: Draft) -> None:
+        """What was produced of an answer has come to its end, whichever, and whoever has it."""
+        if not _was_produced(draft):
+            return
+        plan, usage = draft.plan, draft.counted_usage()
+        self._monitor.tokens.spent(
+            plan.agent.id,
+            plan.provider.name,
+            plan.provider.model,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+        )
 
 
 def _was_produced(draft: Draft) -> bool:

@@ -180,6 +180,7 @@ class Pipeline:
         self._finder.land(draft)
         if draft.owned:
             self._measuring.over(draft, error)
+        self._measuring.paid(draft)
 
     async def hand_over(self, left: Draft, heir: UUID) -> None:
         """Whoever asked has cancelled an answer that others share: the heir's run goes on for

@@ -177,6 +177,9 @@ async def test_where_the_first_is_cancelled_later_it_goes_on_for_the_others(
     answer = await whole
     assert (answer["answer"], answer["citations"]) == (ANSWER, told[0][-1]["citations"])
     assert len(vendor.requests) == before + 1
+    counted = modelled.services.engine.monitor.tokens.tokens()
+    spent = {kind: count for (name, _, kind), count in counted.items() if name == str(agent)}
+    assert spent == {"prompt": 12, "completion": 3}  # once, whoever has which part
     assert (await modelled.ask(agent, QUESTION))["cached"]
     turn = await modelled.json("GET", f"/api/conversations/{answer['conversation_id']}")
     assert turn["messages"][-1]["content"] == ANSWER
