@@ -150,7 +150,8 @@ async def test_an_encoder_that_is_killed_is_started_again(place: Place) -> None:
 
 # Answers once, which may be before whoever has started it hears so, and dies; the next one stays.
 SHORT_LIVED = """
-import os, pathlib, socket, sys
+import os, pathlib, socket, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 path = pathlib.Path(sys.argv[sys.argv.index("--uds") + 1])
 path.unlink(missing_ok=True)
 first = not path.with_suffix(".first").exists()
