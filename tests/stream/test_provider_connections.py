@@ -320,10 +320,7 @@ async def test_a_reader_that_lags_holds_the_vendor_back() -> None:
 
     async with serving(flood) as (pool, _):
         exchange = await pool.send(asking(b"/"))
-        before = -1
-        while sent > before:  # until both sides' buffers are full
-            before = sent
-            await asyncio.sleep(0.05)
+        await until(lambda: exchange._paused)
         assert sent < 20_000_000
         first = await exchange.read()
         assert BUFFER_BYTES < len(first) < 2_000_000
