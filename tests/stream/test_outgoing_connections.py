@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from app.providers import pool as pools
-from app.providers.exchange import BUFFER_BYTES, Broken, Exchange
-from app.providers.pool import Exhausted, Pool, Unreachable
-from app.providers.wire import system_tls
+from app.outgoing import pool as pools
+from app.outgoing.exchange import BUFFER_BYTES, Broken, Exchange
+from app.outgoing.pool import Exhausted, Pool, Unreachable
+from app.outgoing.tls import system_tls
 from tests.support.vendors import unused_url
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

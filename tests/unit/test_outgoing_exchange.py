@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.providers.exchange import BUFFER_BYTES, MAX_HEAD_BYTES, Broken, Exchange
+from app.outgoing.exchange import BUFFER_BYTES, MAX_HEAD_BYTES, Broken, Exchange
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 BODY = b"5\r\nHello\r\n7\r\n, world\r\n0\r\n\r\n"

@@ -5,12 +5,12 @@ after anything else, being cancelled above all, it is closed.
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable
 from typing import cast
 
-from app.providers.exchange import Broken, Exchange
+from app.outgoing.exchange import Broken, Exchange
+from app.outgoing.guard import Resolve, resolve
 
 MAX_CONNECTIONS = 1000
 # Unused ones: so many, for so long. Vendors close theirs after 60 s and more.
@@ -91,23 +91,27 @@ class Pool:
         tls: Callable[[], ssl.SSLContext] | None = None,
         limit: int = MAX_CONNECTIONS,
         connect_seconds: float,
+        addresses: Resolve = resolve,
     ) -> None:
         """`connect_seconds` is how long a new connection may take, and how long one waits for its
-        turn where all are in use. `tls` is called with the first connection."""
+        turn where all are in use. `tls` is called with the first connection. `addresses` is asked
+        once for each, which is made to what it says and to nothing else (see `Guard.addresses`);
+        what it raises but OSError comes out of `send`."""
         self._host = host
         self._port = port
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self._limit = limit
         self._connect_seconds = connect_seconds
+        self._addresses = addresses
         self._places = asyncio.Semaphore(limit)
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._reaper: asyncio.TimerHandle | None = None
-        self._family = 0  # of the address that worked last
+        self._ipv6: bool | None = None  # the address that worked last
         self._in_use = self._waiting = self._acquired = self._opened = 0
         self._emptied: asyncio.Future[None] | None = None
-        self._closed = False
+        self._closed = self._retired = False
 
     async def send(self, request: bytes) -> Exchange:
         """Send a request and wait for the head of its answer. The caller closes the exchange.
@@ -147,6 +151,13 @@ class Pool:
             "opened": self._opened,
         }
 
+    def retire(self) -> None:
+        """Keep no connection beyond its exchange: idle ones are closed now, those in use at their
+        end. New exchanges are still possible."""
+        self._retired = True
+        for connection in tuple(self._idle):
+            connection.abort()
+
     async def aclose(self) -> None:
         """Close every connection, also those in use, and wait until they are gone."""
         self._closed = True
@@ -177,7 +188,8 @@ class Pool:
     def _end(self, connection: Connection, exchange: Exchange) -> None:
         connection.exchange = None
         self._in_use -= 1
-        if not (exchange.complete and exchange.keep_alive) or connection.closed or self._closed:
+        over = connection.closed or self._closed or self._retired
+        if over or not (exchange.complete and exchange.keep_alive):
             connection.abort()
         else:
             self._keep(connection)
@@ -249,21 +261,20 @@ class Pool:
     async def _connect_anywhere(self) -> Connection:
         """To the first of the host's addresses that answers. Each has its share of the time: where
         the way to one of a kind is a hole, the next one's must be left some."""
-        loop = asyncio.get_running_loop()
-        addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        addresses.sort(key=lambda each: each[0] != self._family)
+        found = await self._addresses(self._host, self._port)
+        addresses = sorted(found, key=lambda each: (":" in each) != self._ipv6)
         if self._make_tls is not None and self._tls is None:
             self._tls = self._make_tls()
         share = self._connect_seconds / len(addresses)
-        for family, *_, address in addresses[:-1]:
+        for address in addresses[:-1]:
             try:
                 async with asyncio.timeout(share):
-                    connection = await self._connect_to(str(address[0]))
+                    connection = await self._connect_to(address)
             except OSError:
                 continue
-            self._family = family
+            self._ipv6 = ":" in address
             return connection
-        return await self._connect_to(str(addresses[-1][-1][0]))
+        return await self._connect_to(addresses[-1])
 
     async def _connect_to(self, address: str) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(
