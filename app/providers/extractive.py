@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
+from app.chat.citations import without_markers
 from app.chat.model import Passage, QueryComplexity, Usage
 from app.chat.ports import Finish, Prompt
 from app.providers.phrases import identity, phrases, small_talk
@@ -28,7 +29,7 @@ WORDS_A_DELTA = 4
 CHARS_A_TOKEN = 4  # an estimate, as everywhere where no vendor counts
 
 _DELTA = re.compile(rf"\s*(?:\S+\s*){{1,{WORDS_A_DELTA}}}")
-_MARKUP = re.compile(r"[\[\]*_`<>#|\\\s]+")
+_MARKUP = re.compile(r"[\[\]【】*_`<>#|\\\s]+")
 
 
 class ExtractiveProvider:
@@ -75,7 +76,7 @@ def in_own_words(prompt: Prompt) -> str | None:
     if best := choose(ranking.candidates, SENTENCES_A_VOICE):
         return " ".join(quoted(each) for each in best)
     first = split_sentences(voice[0].text)[:SENTENCES_A_VOICE]
-    return " ".join(f"{sentence.text} [{voice[0].number}]" for sentence in first) or None
+    return " ".join(cited(sentence.text, voice[0]) for sentence in first) or None
 
 
 def compose(prompt: Prompt) -> str | None:
@@ -174,7 +175,11 @@ def listed(chosen: Iterator[Candidate]) -> str:
 
 def quoted(candidate: Candidate) -> str:
     """The sentence as it stands in its passage, with the passage's number."""
-    return f"{candidate.sentence.text} [{candidate.passage.number}]"
+    return cited(candidate.sentence.text, candidate.passage)
+
+
+def cited(text: str, passage: Passage) -> str:
+    return f"{without_markers(text)} [{passage.number}]"
 
 
 def title_of(passage: Passage) -> str:

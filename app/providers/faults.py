@@ -18,7 +18,7 @@ from app.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """How messages name a provider: its label and the variables that configure it."""
+    """How messages name a provider: its label and what configures it."""
 
     label: str
     key_variable: str
@@ -66,6 +66,11 @@ class Vendor:
             f'refused the request ({status}); check that the model "{model}" '
             f"({self.model_variable}) takes this much context and answer."
         )
+
+
+def of_agent(label: str) -> Vendor:
+    """One that an agent brings along: what configures it are the agent's own fields."""
+    return Vendor(label, "the agent's `api_key`", "the agent's `base_url`", "the agent's `model`")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

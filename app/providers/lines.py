@@ -14,13 +14,17 @@ from app.chat.model import Usage
 from app.errors import ProviderError
 
 MAX_LINE_BYTES = 1 << 20  # a vendor's line is a few hundred bytes; more is no stream of tokens
+# An agent's own server may send whatever it likes, and an answer is kept whole until it is stored.
+# The 32,000 tokens that can be asked for have some 130,000 characters.
+MAX_ANSWER_CHARS = 1 << 20
+MAX_TOKENS = 100_000_000  # what a count of tokens may be; the largest models take a million
 
 
 class Decoder:
     """One stream. `finish_reason` and `usage` are None until the vendor has sent them. `fault` is
     what ends an answer badly, to be raised behind the text that came before it."""
 
-    __slots__ = ("_rest", "done", "fault", "finish_reason", "usage")
+    __slots__ = ("_chars", "_rest", "done", "fault", "finish_reason", "usage")
 
     def __init__(self) -> None:
         self.finish_reason: str | None = None
@@ -28,6 +32,7 @@ class Decoder:
         self.done = False
         self.fault: ProviderError | None = None
         self._rest = b""
+        self._chars = 0
 
     @property
     def complete(self) -> bool:
@@ -64,6 +69,9 @@ class Decoder:
                 if payload == b"[DONE]":
                     self.done = True
                 elif payload and (text := self._take(orjson.loads(payload))):
+                    self._chars += len(text)
+                    if self._chars > MAX_ANSWER_CHARS:
+                        raise ProviderError("The language model's answer does not end.")
                     deltas.append(text)
         except orjson.JSONDecodeError as error:
             self.fault = ProviderError(
@@ -110,10 +118,15 @@ def text_of(content: object) -> str:
 
 
 def usage_of(usage: object) -> Usage | None:
-    """The counts of a usage object, None when it is not one."""
+    """The counts of a usage object, None when it is not one or cannot be true."""
     if not isinstance(usage, dict):
         return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int):
+    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    if prompt is None or completion is None:
         return None
     return Usage(prompt_tokens=prompt, completion_tokens=completion)
+
+
+def count(value: object) -> int | None:
+    """What may be a count of tokens: whoever sends a negative one would be paid for asking."""
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else None

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.chat.ports import Finish, Prompt
+from app.outgoing.exchange import Exchange
+from app.outgoing.guard import Resolve, resolve
+from app.outgoing.pool import MAX_CONNECTIONS
 from app.providers.configs import MistralConfig
-from app.providers.exchange import Exchange
-from app.providers.faults import Vendor
-from app.providers.pool import MAX_CONNECTIONS
+from app.providers.faults import Vendor, of_agent
 from app.providers.relay import Deadlines, relay
 from app.providers.wire import NO_KEY, Api, Refused, under
 
@@ -27,16 +29,23 @@ class MistralProvider:
     uses_history = True
 
     def __init__(
-        self, config: MistralConfig, deadlines: Deadlines, connections: int = MAX_CONNECTIONS
+        self,
+        config: MistralConfig,
+        deadlines: Deadlines,
+        connections: int = MAX_CONNECTIONS,
+        addresses: Resolve = resolve,
     ) -> None:
+        """`addresses` finds those of the host (see `Guard.addresses`)."""
         self._deadlines = deadlines
+        self._vendor = of_agent(label(config.server_url)) if config.of_agent else VENDOR
         self._api = Api(
             under(without_version(config.server_url) or MISTRAL_URL, "/v1/chat/completions"),
             config.api_key or NO_KEY,
-            VENDOR,
+            self._vendor,
             accept="text/event-stream",
             connect_seconds=deadlines.connect_seconds,
             connections=connections,
+            addresses=addresses,
         )
         self.model = config.model
 
@@ -53,6 +62,10 @@ class MistralProvider:
         """Of the connections."""
         return self._api.statistics()
 
+    def retire(self) -> None:
+        """Keep no connection beyond its answer."""
+        self._api.retire()
+
     async def aclose(self) -> None:
         await self._api.aclose()
 
@@ -60,7 +73,7 @@ class MistralProvider:
         try:
             return await self._api.post(self._body(prompt))
         except Refused as error:
-            raise VENDOR.refused(error.status, error.headers, self.model) from error
+            raise self._vendor.refused(error.status, error.headers, self.model) from error
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         return {
@@ -70,6 +83,11 @@ class MistralProvider:
             "temperature": prompt.temperature,
             "max_tokens": prompt.max_tokens,
         }
+
+
+def label(server_url: str | None) -> str:
+    """How messages call an agent's own server."""
+    return f"The language model at {urlsplit(server_url).hostname}" if server_url else "Mistral"
 
 
 def without_version(server_url: str | None) -> str | None:

@@ -5,10 +5,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.chat.ports import Finish, Prompt
+from app.outgoing.exchange import Exchange
+from app.outgoing.guard import Resolve, resolve
+from app.outgoing.pool import MAX_CONNECTIONS
 from app.providers.configs import OpenAIConfig
-from app.providers.exchange import Exchange
-from app.providers.faults import Vendor
-from app.providers.pool import MAX_CONNECTIONS
+from app.providers.faults import Vendor, of_agent
 from app.providers.relay import Deadlines, relay
 from app.providers.wire import NO_KEY, Api, Refused, under
 
@@ -25,15 +26,15 @@ class OpenAIProvider:
     uses_history = True
 
     def __init__(
-        self, config: OpenAIConfig, deadlines: Deadlines, connections: int = MAX_CONNECTIONS
+        self,
+        config: OpenAIConfig,
+        deadlines: Deadlines,
+        connections: int = MAX_CONNECTIONS,
+        addresses: Resolve = resolve,
     ) -> None:
+        """`addresses` finds those of the host (see `Guard.addresses`)."""
         self._deadlines = deadlines
-        self._vendor = Vendor(
-            label=label(config.base_url),
-            key_variable="OPENAI_API_KEY",
-            url_variable="OPENAI_BASE_URL",
-            model_variable="OPENAI_MODEL",
-        )
+        self._vendor = of_agent(label(config.base_url)) if config.of_agent else _operators(config)
         # OpenAI's newer models want the one, the servers that follow its API know the other.
         own = is_own(config.base_url)
         self._limit_field = "max_completion_tokens" if own else "max_tokens"
@@ -44,6 +45,7 @@ class OpenAIProvider:
             accept="application/json",
             connect_seconds=deadlines.connect_seconds,
             connections=connections,
+            addresses=addresses,
         )
         self._refused: set[tuple[str, str]] = set()  # (model, optional field)
         self.model = config.model
@@ -60,6 +62,10 @@ class OpenAIProvider:
     def statistics(self) -> dict[str, int]:
         """Of the connections."""
         return self._api.statistics()
+
+    def retire(self) -> None:
+        """Keep no connection beyond its answer."""
+        self._api.retire()
 
     async def aclose(self) -> None:
         await self._api.aclose()
@@ -98,6 +104,15 @@ def refused_fields(error: Refused, body: dict[str, Any]) -> list[str]:
     if error.status not in (400, 422):
         return []
     return [name for name in OPTIONAL_FIELDS if name in body and name in error.text]
+
+
+def _operators(config: OpenAIConfig) -> Vendor:
+    return Vendor(
+        label=label(config.base_url),
+        key_variable="OPENAI_API_KEY",
+        url_variable="OPENAI_BASE_URL",
+        model_variable="OPENAI_MODEL",
+    )
 
 
 def is_own(base_url: str | None) -> bool:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from app.chat.ports import Finish
 from app.errors import ProviderTimeout, ProviderTruncated, ProviderUnavailable
-from app.providers.exchange import Broken, Exchange
+from app.outgoing.exchange import Broken, Exchange
 from app.providers.lines import Decoder
 
 # Makes the call and gives its answer, of which the head has come; closing that ends the call.

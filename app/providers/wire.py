@@ -7,26 +7,25 @@ their HTTP client thirteen microseconds to pass on a token. docs/adr/0013 has th
 import asyncio
 import base64
 import json
-import ssl
 from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import orjson
 
-from app.errors import ProviderRejected, Unavailable
+from app.errors import InvalidInput, ProviderRejected, Unavailable
+from app.outgoing.exchange import Broken, Exchange
+from app.outgoing.guard import Resolve, resolve
+from app.outgoing.pool import MAX_CONNECTIONS, Exhausted, Pool, Unreachable
+from app.outgoing.tls import system_tls
+from app.outgoing.urls import IN_PATHS, PORTS
 from app.performance.outgoing import trace_lines
-from app.providers.exchange import Broken, Exchange
 from app.providers.faults import Vendor
-from app.providers.pool import MAX_CONNECTIONS, Exhausted, Pool, Unreachable
 
 # What a provider is given where the server wants no key.
 NO_KEY = "none"
 # Of what a vendor says beside a status that is no answer: read, so that its connection is kept.
 MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_SECONDS = 1.0
-PORTS = {"http": 80, "https": 443}
-# All that stands for itself in a path, and escapes that somebody has made already.
-IN_PATHS = "/%:@!$&'()*+,;=~-._"
 
 
 class Refused(Exception):
@@ -53,8 +52,10 @@ class Api:
         accept: str,
         connect_seconds: float,
         connections: int = MAX_CONNECTIONS,
+        addresses: Resolve = resolve,
     ) -> None:
-        """`url` is that of the call itself."""
+        """`url` is that of the call itself. `addresses` is a guard's where a tenant has named it,
+        and any that the system knows where the operator has."""
         parts = urlsplit(url)
         self._vendor = vendor
         self._head = head(parts, key, accept)
@@ -64,6 +65,7 @@ class Api:
             tls=None if parts.scheme == "http" else system_tls,
             limit=connections,
             connect_seconds=connect_seconds,
+            addresses=addresses,
         )
 
     async def post(self, body: object) -> Exchange:
@@ -79,6 +81,8 @@ class Api:
             exchange = await self._pool.send(self._head % (len(content), trace_lines()) + content)
         except (Unreachable, Broken) as error:
             raise self._vendor.unreachable() from error
+        except InvalidInput as error:  # what the guard says, now that it is to be connected to
+            raise ProviderRejected(f"{self._vendor.label} is not asked: {error.message}") from error
         except Exhausted as error:
             raise Unavailable(
                 f"All connections to {self._vendor.label} are in use; try again shortly."
@@ -96,6 +100,10 @@ class Api:
     def statistics(self) -> dict[str, int]:
         """Of its connections."""
         return self._pool.statistics()
+
+    def retire(self) -> None:
+        """Nobody asks any more: its connections are closed as they come free."""
+        self._pool.retire()
 
     async def aclose(self) -> None:
         await self._pool.aclose()
@@ -147,15 +155,6 @@ def hostname(parts: SplitResult) -> str:
         return name if name.isascii() else name.encode("idna").decode()
     except UnicodeError:
         return name
-
-
-def system_tls() -> ssl.SSLContext:
-    """What the system trusts, or SSL_CERT_FILE and SSL_CERT_DIR."""
-    from httpx2 import create_ssl_context  # 40 ms and 6 MB that a server nearby does not need
-
-    context = create_ssl_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def is_stream(headers: Mapping[str, str]) -> bool:

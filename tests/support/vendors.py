@@ -206,7 +206,7 @@ class Answer:
                 message = f"Unsupported parameter: '{name}'"
                 return await self._refuse(400, {"message": message, "param": name})
         if script.status != 200:
-            return await self._refuse(script.status, {"message": "scripted: secret details"})
+            return await self._refuse(script.status, {"message": self._secret_details()})
         return await self._stream()
 
     async def _refuse(self, status: int, error: dict[str, str]) -> bool:
@@ -267,7 +267,7 @@ class Answer:
         if fault == "hang":
             await asyncio.Event().wait()
         elif fault == "error":
-            await self._event({"error": {"message": "scripted: secret details", "code": 500}})
+            await self._event({"error": {"message": self._secret_details(), "code": 500}})
             await asyncio.Event().wait()
         elif fault == "garbage":
             await self._data("{no json")
@@ -278,6 +278,11 @@ class Answer:
         elif fault == "reset":
             reset(self._writer)
         return False
+
+    def _secret_details(self) -> str:
+        """What vendors have said in their errors: the key itself, and what they were asked."""
+        asked = [message["content"] for message in self._received.body.get("messages", ())]
+        return f"scripted: secret details: {self._received.headers.get('authorization')} {asked}"
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         return {

@@ -1,7 +1,7 @@
 """Administration of agents."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -16,6 +16,7 @@ from app.api.schemas import AgentBody, AgentChange, request_body
 from app.api.services import Services, services_of
 from app.api.shapes import AgentJson, AgentsJson
 from app.api.wire import agent_json, page_json
+from app.chat.administration import AgentRecord, keeps_key
 from app.chat.model import Agent
 
 router = APIRouter(prefix="/api/agents", tags=["agents"])
@@ -46,7 +47,7 @@ async def create_agent(
     values = body.model_dump()
     if "top_k" not in body.model_fields_set:
         values["top_k"] = min(body.top_k, services.max_top_k)
-    _check(services, values)
+    _check(services, values, own_key=body.api_key is not None)
     agent = await services.agents.create(caller, values)
     return Json(agent_json(agent), 201, {"Location": f"/api/agents/{agent.id}"})
 
@@ -68,11 +69,12 @@ async def change_agent(
     caller: Administrator,
     body: Annotated[AgentChange, Depends(json_body_of_administrator(AgentChange))],
 ) -> Json:
-    """Set some of an agent's fields; its cached answers are no longer found."""
+    """Set some of an agent's fields; its cached answers are no longer found. Another `base_url` or
+    `provider` without a new `api_key` clears the one there was."""
     services = services_of(request)
     values = body.given()
     current = await services.agents.get(caller, agent_id)
-    _check(services, agent_json(current) | values)
+    _check(services, agent_json(current) | values, own_key=_has_key(current, values))
     return Json(agent_json(await services.agents.update(caller, agent_id, values)))
 
 
@@ -83,14 +85,18 @@ async def delete_agent(request: Request, agent_id: Id, caller: Administrator) ->
     return Response(status_code=204)
 
 
-def _check(services: Services, values: Mapping[str, Any]) -> None:
+def _has_key(current: AgentRecord, values: Mapping[str, Any]) -> bool:
+    """Whether the agent has a key of its own once these are set."""
+    if "api_key" in values:
+        return values["api_key"] is not None
+    kept = keeps_key(current.provider, current.base_url, values)
+    return kept and current.api_key_state != "none"
+
+
+def _check(services: Services, values: Mapping[str, Any], *, own_key: bool) -> None:
     """Raise InvalidInput for an agent that this server could not answer with."""
     check_top_k(values["top_k"], services.max_top_k)
     known = {field.name for field in fields(Agent)}
     settings = {name: value for name, value in values.items() if name in known}
     agent = Agent(**({"id": 0, "version": 0} | settings))
-    services.providers.for_agent(agent)
-    if agent.fallback_provider is not None:
-        services.providers.for_agent(
-            replace(agent, provider=agent.fallback_provider, model=agent.fallback_model)
-        )
+    services.providers.check(agent, own_key=own_key)

@@ -1,0 +1,1 @@
+"""Secrets at rest: envelope encryption of what a tenant entrusts to the service."""
