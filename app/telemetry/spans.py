@@ -5,6 +5,7 @@ Nothing that anybody asked, found or answered is in one, and no key: names, numb
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 
@@ -30,7 +31,9 @@ from app.telemetry.tracing import Tracing
 SERVICE = "citestream"
 # Asked for all the time by machines, of which nobody wants a trace.
 PROBES = frozenset(("/healthz", "/readyz", "/metrics"))
-URL_QUERY = "url.query"
+URL_PATH, URL_QUERY = "url.path", "url.query"
+# A word of our routes or an id. Whatever else a caller has put into a path may be anything.
+PLAIN_SEGMENT = re.compile(r"[a-z_.]{0,24}|[0-9]{1,19}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # How long the end of a process waits for a collector to take the last spans.
 LAST_SECONDS = 2.0
 
@@ -43,7 +46,7 @@ class SpanTracing(Tracing):
         """It is sent to in batches and in the background."""
         self._exporter = exporter
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-        self._provider.add_span_processor(WithoutQuery())
+        self._provider.add_span_processor(WithoutWriting())
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer(SERVICE)
 
@@ -97,12 +100,21 @@ class SpanTracing(Tracing):
         await closing
 
 
-class WithoutQuery(SpanProcessor):
-    """Takes what a caller wrote behind the path out of a request's span."""
+class WithoutWriting(SpanProcessor):
+    """Takes what a caller wrote into and behind the path out of a request's span."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if span.attributes and URL_QUERY in span.attributes:
             span.set_attribute(URL_QUERY, "REDACTED")
+        if span.attributes and URL_PATH in span.attributes:
+            span.set_attribute(URL_PATH, plain_path(str(span.attributes[URL_PATH])))
+
+
+def plain_path(path: str) -> str:
+    """The path with its words and ids only."""
+    return "/".join(
+        part if PLAIN_SEGMENT.fullmatch(part) else "REDACTED" for part in path.split("/")
+    )
 
 
 def is_probe(scope: Scope) -> bool:
