@@ -1,6 +1,6 @@
 """What can be wrong with a document, each with a code that callers may rely on."""
 
-from app.errors import AppError, InvalidInput, TooLarge
+from app.errors import AppError, InvalidInput, TooLarge, Unavailable
 
 
 class EmptyDocument(InvalidInput):
@@ -43,6 +43,18 @@ class DocumentTooLarge(TooLarge):
     """The document is larger than this server accepts; split it."""
 
     code = "document_too_large"
+
+
+class DocumentTooComplex(InvalidInput):
+    """Reading the document takes more memory or time than this server gives one; split it."""
+
+    code = "document_too_complex"
+
+
+class ReaderUnavailable(Unavailable):
+    """The process that reads documents is not available just now; try again shortly."""
+
+    code = "reader_unavailable"
 
 
 class EncodersChanged(AppError):

@@ -20,7 +20,7 @@ from app.ingest.accept import check_call
 from app.ingest.embedding import Embedder
 from app.ingest.errors import EncodersChanged
 from app.ingest.ports import Accepted, Documents, NewDocument, Upload, Vectors
-from app.ingest.prepare import prepare
+from app.ingest.prepare import Prepared, prepare_here
 from app.ingest.pruning import Pruner
 
 log = structlog.get_logger(__name__)
@@ -48,6 +48,8 @@ REMEMBERED = 10_000
 STOPPED = "Indexing was stopped; it goes on when the service runs again."
 
 Progress = Callable[[Upload, int, int], None]
+# An upload, the length of its chunks, and what tells its language.
+Prepare = Callable[[Upload, int, Callable[[str], str]], Awaitable[Prepared]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def judge(upload: Upload, error: Exception) -> Verdict:
 class Ingestor:
     """`encoders` are those that this process is configured with, by name.
     `on_progress(upload, done, total)` is told of every batch of chunks that an encoder made
-    vectors of."""
+    vectors of. `prepare` cuts the texts: in a confined process wherever strangers send them."""
 
     def __init__(
         self,
@@ -84,6 +86,7 @@ class Ingestor:
         detect: Callable[[str], str],
         chunk_chars: int,
         max_document_bytes: int,
+        prepare: Prepare = prepare_here,
         on_progress: Progress | None = None,
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
@@ -94,6 +97,7 @@ class Ingestor:
         self._detect = detect
         self._chunk_chars = chunk_chars
         self._max_bytes = max_document_bytes
+        self._prepare = prepare
         self._on_progress = on_progress
         self._pauses = pauses_seconds
         self._wait_seconds = wait_seconds
@@ -225,7 +229,7 @@ class Ingestor:
         return None
 
     async def _index(self, upload: Upload, pauses: Sequence[float]) -> None:
-        ready = await asyncio.to_thread(prepare, upload, self._chunk_chars, self._detect)
+        ready = await self._prepare(upload, self._chunk_chars, self._detect)
         vectors: dict[str, Sequence[Vector]] = {}
         for _ in range(ENCODER_CHANGES):
             ask = partial(self._documents.encoders, upload)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 # once and 2 s in pieces of this size.
 SEGMENT_CHARS = 50_000
 FRONT_MATTER_CHARS = 4_000
+# Of a longer heading only the beginning is one: each chunk below is encoded with it.
+MAX_HEADING_CHARS = 500
 
 FRONT_MATTER_END = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 FRONT_MATTER_LINE = re.compile(r"^(\w+):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
@@ -24,7 +26,8 @@ MARK = re.compile(
     re.MULTILINE,
 )
 HEADING_LINE = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
-LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
+# Neither part goes on over the beginning of another link, so that "[[[[…" costs no square.
+LINK = re.compile(r"!?\[([^\[\]\n]*+)\]\((?:[^()\n]|\([^()\n]*+\))*+\)")
 CLOSING_HASHES = re.compile(r"(?:^|[ \t])#+[ \t]*$")
 
 
@@ -91,8 +94,9 @@ def follow_fence(fence: str, mark: str) -> str:
 
 
 def plain(title: str) -> str:
-    """A heading's words without closing hashes, links, emphasis and code marks."""
-    words = LINK.sub(r"\1", CLOSING_HASHES.sub("", title.rstrip()))
+    """A heading's words without closing hashes, links, emphasis and code marks; of a very long
+    one its beginning."""
+    words = LINK.sub(r"\1", CLOSING_HASHES.sub("", title[:MAX_HEADING_CHARS].rstrip()))
     return re.sub(r"[*`]+", "", words).strip()
 
 

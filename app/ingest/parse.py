@@ -1,4 +1,4 @@
-"""From a file's bytes to documents: Markdown, plain text, JSON and JSON Lines.
+"""From a file's bytes to documents: Markdown, plain text, web pages, JSON and JSON Lines.
 
 Pure and CPU-bound: run it in a thread for anything that came over the network.
 """
@@ -13,6 +13,7 @@ import orjson
 from app.errors import UnsupportedMediaType
 from app.ingest.check import MAX_TITLE_CHARS, check_text
 from app.ingest.errors import EmptyDocument, InvalidEncoding, InvalidText, MalformedDocument
+from app.ingest.html import html_text
 from app.ingest.markdown import front_matter, headings
 from app.ingest.ports import NewDocument
 
@@ -20,6 +21,7 @@ from app.ingest.ports import NewDocument
 class Kind(enum.Enum):
     MARKDOWN = enum.auto()
     TEXT = enum.auto()
+    HTML = enum.auto()
     JSON = enum.auto()
     JSON_LINES = enum.auto()
 
@@ -28,6 +30,8 @@ SUFFIXES = {
     ".md": Kind.MARKDOWN,
     ".markdown": Kind.MARKDOWN,
     ".txt": Kind.TEXT,
+    ".html": Kind.HTML,
+    ".htm": Kind.HTML,
     ".json": Kind.JSON,
     ".jsonl": Kind.JSON_LINES,
 }
@@ -35,6 +39,7 @@ CONTENT_TYPES = {
     "text/markdown": Kind.MARKDOWN,
     "text/x-markdown": Kind.MARKDOWN,
     "text/plain": Kind.TEXT,
+    "text/html": Kind.HTML,
     "application/json": Kind.JSON,
     "application/jsonl": Kind.JSON_LINES,
     "application/x-ndjson": Kind.JSON_LINES,
@@ -59,7 +64,8 @@ def parse_file(name: str, data: bytes, content_type: str | None = None) -> list[
     """The documents in a file, in order, each with a `uri`: its own where JSON gives it one, else
     the file's name, which may be a relative path; further ones of a file have a number behind it.
 
-    Markdown and text are kept as they are, but for a byte order mark and CRLF, which becomes LF.
+    Markdown and text are kept as they are, but for a byte order mark and CRLF, which becomes LF; of
+    a web page what its readers see.
     Raises InvalidInput in one of its kinds (see `app.ingest.errors`) or UnsupportedMediaType.
     """
     path = PurePosixPath(name.replace("\\", "/"))
@@ -70,6 +76,10 @@ def parse_file(name: str, data: bytes, content_type: str | None = None) -> list[
         documents = from_json(load(text, "The file"))
     elif kind is Kind.JSON_LINES:
         documents = from_items(load_lines(text))
+    elif kind is Kind.HTML:
+        own_title, shown = html_text(text)
+        check_text(shown)
+        documents = [NewDocument((own_title or path.stem or "Untitled")[:MAX_TITLE_CHARS], shown)]
     else:
         text = text.replace("\r\n", "\n")
         title = (markdown_title(text) if kind is Kind.MARKDOWN else None) or path.stem or "Untitled"

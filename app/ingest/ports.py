@@ -207,6 +207,22 @@ class MissingVectors:
     spans: Sequence[Span]
 
 
+class Reader(Protocol):
+    """Where bytes of strangers are read: at a cost to nobody else that has a bound. Raises
+    DocumentTooComplex beyond it, and ReaderUnavailable."""
+
+    async def parse(
+        self, name: str, data: bytes, content_type: str | None, max_documents: int
+    ) -> Sequence[NewDocument]:
+        """`app.ingest.parse.parse_file`, with the documents' metadata checked, too."""
+        ...
+
+    async def look_through(self, body: bytes) -> None:
+        """Raise what `app.ingest.json_values.bounded_json` does; afterwards the body can be
+        parsed at a cost that has a bound."""
+        ...
+
+
 class Reencoding(Protocol):
     """The steps of a portfolio's way to another encoder. Each is done wholly or not at all, and
     can be done again."""

@@ -1,12 +1,13 @@
 """The CPU's part of indexing one document: language, spans, and what the encoder reads."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from app.ingest.chunk import encoder_text, heading_paths, split
-from app.ingest.entities import entities
-from app.ingest.pairs import Piece, is_list_of_pairs, split_pairs
+from app.ingest.chunk import encoder_text, heading_paths
+from app.ingest.cutting import Cut, cut_text
+from app.ingest.pairs import Piece
 from app.ingest.ports import IndexedChunk, Span, Upload
 
 # A language shows within the first page; detection's time grows with the text.
@@ -23,18 +24,26 @@ class Prepared:
 
 
 def prepare(upload: Upload, chunk_chars: int, detect: Callable[[str], str]) -> Prepared:
-    """Cut an upload's text. Takes seconds for 10 MB: run it in a thread."""
+    """Cut an upload's text. Takes seconds for 10 MB, and what a text that means harm makes of it:
+    a service has it done in a confined process (`app.ingest.workshop`)."""
+    language = detect(upload.text[:LANGUAGE_SAMPLE_CHARS])
+    made = cut_text(upload.title, upload.text, upload.metadata, language, chunk_chars)
+    return prepared(upload, language, made)
+
+
+async def prepare_here(upload: Upload, chunk_chars: int, detect: Callable[[str], str]) -> Prepared:
+    """The same in a thread, for texts that are trusted."""
+    return await asyncio.to_thread(prepare, upload, chunk_chars, detect)
+
+
+def prepared(upload: Upload, language: str, made: Cut) -> Prepared:
+    """The upload's text in the pieces that it was found to have."""
     text = upload.text
-    if is_list_of_pairs(upload.metadata):
-        pieces = split_pairs(upload.title, text, chunk_chars)
-    else:
-        pieces = [Piece(span, None) for span in split(text, chunk_chars)]
-    spans = [piece.span for piece in pieces]
-    language = detect(text[:LANGUAGE_SAMPLE_CHARS])
+    spans = [piece.span for piece in made.pieces]
     return Prepared(
         language=language,
-        chunks=cut(text, pieces, entities(upload.title, text, spans, language)),
-        to_encode=to_encode(upload.title, text, spans),
+        chunks=cut(text, made.pieces, made.names),
+        to_encode=encoder_texts(upload.title, text, spans, made.paths),
     )
 
 
@@ -50,7 +59,13 @@ def cut(text: str, pieces: Sequence[Piece], names: Sequence[Sequence[str]]) -> l
 
 def to_encode(title: str, text: str, spans: Sequence[Span]) -> list[str]:
     """What the encoder reads for each span of a document's text; spans are in its order."""
-    paths = heading_paths(text, spans)
+    return encoder_texts(title, text, spans, heading_paths(text, spans))
+
+
+def encoder_texts(
+    title: str, text: str, spans: Sequence[Span], paths: Sequence[Sequence[str]]
+) -> list[str]:
+    """The same where the headings above each span are known."""
     return [
         encoder_text(title, text[span.start : span.end], path)
         for span, path in zip(spans, paths, strict=True)

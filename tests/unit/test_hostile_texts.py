@@ -1,0 +1,82 @@
+"""What reads a text takes time in proportion to it, whatever the text is made of.
+
+Compared by CPU time of a text and of one twice as long: a quadratic step would take four times as
+much. Below what can be told apart from noise nothing is compared.
+"""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from app.ingest.cutting import cut_text
+from app.ingest.markdown import LINK, headings, plain
+from app.ingest.pairs import split_pairs
+
+UNITS = (
+    *(
+        "word ",
+        "Aaaa Bbbb ",
+        "A",
+        "a_",
+        "A-",
+        "Aa de la ",
+        "Aa/",
+        "1.1.",
+        "A 1 ",
+        "é",
+        "\U0001f600",
+    ),
+    *("`", "`a", '"', "«", "“a", "'", "*", "**a", "**a:\n", "_a_ ", "~~~\n", "```\n", "$a", "\\"),
+    *("#", "# ", "# a\n", "a\n=\n", ">", "> a\n", "- a\n", "  - a\n", "1. a\n", "|a|b\n", "|-|-\n"),
+    *("[", "[a](", "![](", "[](a)", "](", "(", "<a ", "<!-- ", "<div>\n", "&amp;", "[a]: b\n"),
+    *(" ", "\t", "\n", "\n ", "a\r", "\u202e", "\U000e0041", "http://a.b ", "Q: a\n", "Q: ["),
+)
+CHARS = 100_000  # two of the segments in which texts are read
+RATIO = 3.0
+SHORT_SECONDS = 0.05
+
+
+def names_of_links(text: str) -> None:
+    LINK.sub(r"\1", text)
+
+
+def cut(text: str) -> None:
+    cut_text("T", text, {}, "en", 900)
+
+
+def pairs(text: str) -> None:
+    split_pairs("T", text, 900)
+
+
+def titles(text: str) -> None:
+    list(headings(text))
+
+
+def seconds(step: Callable[[str], object], text: str) -> float:
+    began = time.process_time()
+    step(text)
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("step", [names_of_links, cut, pairs, titles, plain])
+def test_twice_the_text_takes_twice_the_time(step: Callable[[str], object]) -> None:
+    slow = []
+    for unit in UNITS:
+        text = (unit * (2 * CHARS // len(unit) + 1))[: 2 * CHARS]
+        for _ in range(3):  # what else the machine does has its share of a measurement
+            once = seconds(step, text[:CHARS])
+            twice = seconds(step, text)
+            if twice < SHORT_SECONDS or twice < RATIO * once:
+                break
+        else:
+            slow.append((unit, once, twice))
+    assert slow == []
+
+
+def test_a_heading_of_a_whole_segment_stays_a_short_one() -> None:
+    """Each chunk below it is encoded with it."""
+    text = "# " + "a" * 40_000 + "\n\n" + "Words. " * 5_000
+    assert max(len(each.title) for each in headings(text)) == 500
+    made = cut_text("T", text, {}, "en", 900)
+    assert all(len(path) <= 500 for paths in made.paths for path in paths)
