@@ -47,7 +47,7 @@ class TooLarge(AppError):
 
 
 class Unauthorized(AppError):
-    """Send a valid API key as `Authorization: Bearer <key>`."""
+    """Send a valid API key or token as `Authorization: Bearer <key>`."""
 
     code = "unauthorized"
     status = 401
@@ -92,6 +92,21 @@ class FeatureDisabled(AppError):
 
     code = "feature_disabled"
     status = 403
+
+
+class RateLimited(AppError):
+    """This caller asks for more than its limits allow; try again when `Retry-After` says."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+
+class QuotaExceeded(AppError):
+    """What may be spent on models today is spent; ask again tomorrow, or for a higher limit."""
+
+    code = "quota_exceeded"
+    status = 429
 
 
 class Unavailable(AppError):

@@ -1,12 +1,13 @@
 """The HTTP application: its lifespan, its routes, its edges."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from app.api import openapi, problems
+from app.api import cors, openapi, problems
+from app.api.auditing import audit
 from app.api.door import ChatDoor
 from app.api.metrics import ApiMetrics
 from app.api.middleware import DrainUnread, Edge
@@ -24,10 +25,11 @@ def create_app(
     *,
     ledger: Ledger | None = None,
     telemetry: TelemetryConfig | None = None,
+    origins: Sequence[str] = (),
 ) -> FastAPI:
     """The application around the Services that `build_services` opens for its lifetime. `ledger`
     is where it counts together with other processes; `telemetry` is FastAPI's, which is off
-    without it."""
+    without it; `origins` are the other sites whose pages may call it."""
     metrics = ApiMetrics(ledger)
 
     @asynccontextmanager
@@ -54,6 +56,7 @@ def create_app(
     openapi.install(app)
     app.state.metrics = metrics
     app.add_middleware(ChatDoor)
-    app.add_middleware(Edge, count=metrics.count, stream=metrics.stream)
+    app.add_middleware(Edge, count=metrics.count, stream=metrics.stream, audit=audit)
+    cors.install(app, origins)  # around Edge: also for the errors that it answers
     app.add_middleware(DrainUnread)  # the outermost: also for what Edge answers
     return app

@@ -10,8 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
 
 from app.embedded import embedded_servers
+from app.embedded.secrets import kept_secret
 from app.settings import Settings
 
 
@@ -45,8 +49,20 @@ async def servers(
                 "database_owner_url": running.owner_url,
                 "redis_url": running.redis_url,
                 "encoder": settings.encoder.model_copy(update=encoder),
+                **_kept_secrets(settings),
             }
         )
+
+
+def _kept_secrets(settings: Settings) -> dict[str, Any]:
+    """Those that nobody has set are the data folder's own."""
+    kept: dict[str, Any] = {}
+    if settings.kms_keys is None:
+        kept["kms_keys"] = SecretStr(kept_secret(settings.data, "kms"))
+    if settings.auth.secret is None:
+        secret = SecretStr(kept_secret(settings.data, "auth"))
+        kept["auth"] = settings.auth.model_copy(update={"secret": secret})
+    return kept
 
 
 def encoder_command(settings: Settings) -> list[str]:

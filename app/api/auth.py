@@ -1,5 +1,7 @@
 """From a request to the Scope on whose behalf it acts."""
 
+import hashlib
+import hmac
 import re
 from ipaddress import ip_address
 from typing import Annotated
@@ -7,50 +9,103 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.limiting import count
 from app.api.services import Services, services_of
-from app.chat.administration import UNKNOWN_KEY
+from app.chat.administration import UNKNOWN
+from app.chat.keys import SESSION_PREFIX
 from app.chat.model import Claim, Scope
 from app.errors import Forbidden, Unauthorized
 from app.performance.stages import AUTH
 
-MAX_KEY_CHARS = 512
+MAX_CREDENTIAL_CHARS = 8192  # of a token; a key has 46
+COOKIE = "citestream_session"
+CSRF_HEADER = "x-csrf-token"
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::\d{1,5})?")
 
-_described_in_openapi = HTTPBearer(
+described_in_openapi = HTTPBearer(
     auto_error=False,
-    description="An API key; a server that listens on loopback only needs none.",
+    description="An API key or a token (JWT); a server that listens on loopback only needs none.",
 )
 
 
 async def authenticate(
     request: Request,
-    _: Annotated[HTTPAuthorizationCredentials | None, Security(_described_in_openapi)],
+    _: Annotated[HTTPAuthorizationCredentials | None, Security(described_in_openapi)],
 ) -> Scope:
-    """The caller. Raises Unauthorized without a valid key, Forbidden for a page of another site.
+    """The caller, by whichever credential. Raises Unauthorized without a valid one, Forbidden for a
+    page of another site, RateLimited for who asks too often.
 
-    A key that is wrong is refused even where none is needed: who presents one means to be someone.
+    One that is wrong is refused even where none is needed: who presents one means to be someone.
     """
     services = services_of(request)
-    authorization = request.headers.get("authorization")
-    if authorization is None:
-        return await _anonymous(request, services)
-    key = _key(authorization)
-    if key is None:
-        raise Unauthorized
-    with services.monitor.track(AUTH):
-        scope = await services.credentials.resolve(key)
-    if scope is None:
-        raise Unauthorized(UNKNOWN_KEY)
+    claimed = await claim(request)
+    if claimed is None:
+        scope = await _anonymous(request, services)
+    else:
+        with services.monitor.track(AUTH):
+            found = await services.credentials.resolve(claimed)
+        if found is None:
+            raise Unauthorized(UNKNOWN)
+        scope = found
+    request.state.caller = scope
+    if services.limits is not None:
+        await count(request, scope, services.limits)
     return scope
 
 
-def claim(request: Request) -> Claim | None:
-    """The API key as it was presented, to be checked together with what it is presented for; None
-    where `authenticate` has to be asked."""
+async def claim(request: Request) -> Claim | None:
+    """The credential as it was presented, to be looked up together with what it is presented for;
+    None for a request without one. Raises Unauthorized for what is no credential, and Forbidden
+    for a change by a cookie that its page did not ask for."""
     authorization = request.headers.get("authorization")
-    key = None if authorization is None else _key(authorization)
-    return None if key is None else services_of(request).credentials.claim(key)
+    if authorization is not None:
+        claimed = await _presented(request, authorization)
+    elif cookie := request.cookies.get(COOKIE):
+        claimed = _signed_in(request, cookie)
+    else:
+        return None
+    request.state.claim = claimed
+    return claimed
+
+
+async def _presented(request: Request, authorization: str) -> Claim:
+    scheme, _space, credential = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized
+    return await claim_of(services_of(request), credential.strip())
+
+
+async def claim_of(services: Services, credential: str) -> Claim:
+    """What is to be looked up of an API key or a token. Raises Unauthorized for what is neither."""
+    if not 0 < len(credential) <= MAX_CREDENTIAL_CHARS:
+        raise Unauthorized
+    if credential.count(".") == 2:
+        identified = await services.tokens.verify(credential)
+        return Claim(None, identified.user, identified.tenant, identified.issued_at)
+    claimed = services.credentials.claim(credential)
+    if claimed is None or credential.startswith(SESSION_PREFIX):
+        raise Unauthorized(UNKNOWN)
+    return claimed
+
+
+def _signed_in(request: Request, cookie: str) -> Claim:
+    """Of the page's cookie. A browser sends it with other sites' requests as well, so whatever
+    changes something brings what only our own page can read."""
+    claimed = services_of(request).credentials.claim(cookie)
+    if claimed is None or not cookie.startswith(SESSION_PREFIX):
+        raise Unauthorized(UNKNOWN)
+    if request.method not in SAFE:
+        sent = request.headers.get(CSRF_HEADER, "")
+        if not hmac.compare_digest(sent.encode(), csrf_token(cookie).encode()):
+            raise Forbidden("Send the `X-CSRF-Token` that `GET /api/session` gives.")
+    return claimed
+
+
+def csrf_token(session: str) -> str:
+    """What belongs to a session and tells nothing of it."""
+    return hashlib.sha256(b"csrf:" + session.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def administer(scope: Annotated[Scope, Depends(authenticate)]) -> Scope:
@@ -64,14 +119,6 @@ Member = Annotated[Scope, Depends(authenticate)]
 Administrator = Annotated[Scope, Depends(administer)]
 
 
-def _key(authorization: str) -> str | None:
-    """The key that an `Authorization` header presents, None where it is none."""
-    scheme, _space, key = authorization.partition(" ")
-    key = key.strip()
-    valid = scheme.lower() == "bearer" and 0 < len(key) <= MAX_KEY_CHARS
-    return key if valid else None
-
-
 async def _anonymous(request: Request, services: Services) -> Scope:
     if not services.anonymous_owner:
         raise Unauthorized
@@ -83,7 +130,7 @@ async def _anonymous(request: Request, services: Services) -> Scope:
         # A page whose own name was made to resolve to this machine (DNS rebinding).
         raise Forbidden("Without an API key this server answers at localhost and 127.0.0.1 only.")
     origin = request.headers.get("origin")
-    if origin is not None and origin.lower() not in _origins_of(host.lower()):
+    if origin is not None and origin.lower() not in origins_of(host.lower()):
         # A page of another site, which would act with the owner's rights unseen.
         raise Forbidden("Without an API key this server takes no requests from other sites' pages.")
     return await services.credentials.default_scope()
@@ -103,5 +150,5 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
-def _origins_of(host: str) -> tuple[str, str]:
+def origins_of(host: str) -> tuple[str, str]:
     return f"http://{host}", f"https://{host}"

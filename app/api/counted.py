@@ -14,6 +14,7 @@ ORIGINS = {
 }
 CACHES = ("answers", "passages", "semantic")
 UNANSWERED = ("refused", "failed", "skipped")
+LIMITED = ("requests", "streams", "tokens", "cost")
 BREAKER = {"closed": 0, "half open": 1, "open": 2}
 POOL_GAUGES = ("size", "open", "in_use", "waiting")
 POOL_COUNTERS = ("acquired", "opened")
@@ -33,6 +34,9 @@ def counters(services: Services) -> Mapping[Series, float]:
         found["citestream_cache_puts", cache] = numbers["puts"]
     for reason in UNANSWERED:
         found["citestream_redis_unanswered", reason] = statistics["redis"][reason]
+    refused = services.limits.limiter.refused if services.limits else {}
+    for reason in LIMITED:
+        found["citestream_limited", reason] = refused.get(reason, 0)
     tokens = services.monitor.tokens
     for labels, count in tokens.tokens().items():
         found["citestream_tokens", *labels] = count

@@ -73,9 +73,10 @@ async def _response(
 
 
 async def _caller_and_body(request: Request) -> tuple[Caller | Claim, ChatBody]:
-    """Who asks, and what. A key is left to be checked with the question, in one round trip; where
-    there is something to be said before, it is checked here: strangers are told nothing else."""
-    claimed = claim(request) if services_of(request).streaming else None
+    """Who asks, and what. A credential is left to be checked with the question, in one round trip;
+    where there is something to be said before, it is checked here: strangers are told nothing
+    else."""
+    claimed = await claim(request) if services_of(request).streaming else None
     if claimed is None:
         caller = await authenticate(request, None)
         return caller, await _body(request)

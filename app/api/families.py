@@ -22,6 +22,7 @@ COUNTERS: Mapping[str, tuple[str, Sequence[str]]] = {
         "Commands that Redis refused, that failed, or that were skipped while it was away.",
         ["reason"],
     ),
+    "citestream_limited": ("Requests that a limit refused.", ["reason"]),
     "citestream_tokens": (
         "Tokens that models were given and have said.",
         ["agent", "provider", "kind"],

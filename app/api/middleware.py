@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -22,17 +22,30 @@ DRAIN_SECONDS = 10.0
 # A client that asks first (`Expect: 100-continue`) may wait with its body for ever, or not at all:
 # what it sends in spite of its question is on its way already.
 DRAIN_SECONDS_ASKED = 1.0
+# Of every answer that has no policy of its own, as the page has. To a browser an answer of the API
+# is data: nothing in it is drawn, run, framed, or read by another origin's page.
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 STREAMS = frozenset(("/api/agents/{agent_id}/chat/stream", "/api/runs/{run_id}/events"))
 CLIENT_LEFT = 499  # nginx's number for it; it is only ever logged
+
+Header = tuple[bytes, bytes]
+Audit = Callable[[Scope, int, Iterable[tuple[bytes, bytes]]], Awaitable[None] | None]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Edge:
-    """Gives every response its `X-Request-ID`, logs one line per request, turns bugs into 500.
+    """Gives every response its `X-Request-ID` and its security headers, logs one line per
+    request, turns bugs into 500.
 
     `count` is told of every request that is over: method, route's template and status; `stream` of
-    every answer that is streamed: 1 as it begins, -1 as it ends.
+    every answer that is streamed: 1 as it begins, -1 as it ends. `audit` is told of every response
+    before it begins, which waits for what it returns.
     """
 
     def __init__(
@@ -40,18 +53,21 @@ class Edge:
         app: ASGIApp,
         count: Callable[[str, str, int], None],
         stream: Callable[[int], None],
+        audit: Audit,
     ) -> None:
         self._app = app
         self._count = count
         self._stream = stream
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
-        added = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        added = [(b"x-request-id", request_id.encode()), *SECURITY]
         status, streams = 0, False
 
         async def send_with_id(message: Message) -> None:
@@ -61,7 +77,12 @@ class Edge:
                 if status == 200 and _template(scope) in STREAMS:
                     streams = True
                     self._stream(1)
-                message["headers"] = [*message.get("headers", ()), *added]
+                headers = message.get("headers", ())
+                if (recording := self._audit(scope, status, headers)) is not None:
+                    await recording
+                message["headers"] = _secured(headers, added)
+                if "limited" in state:
+                    message["headers"] += state["limited"].headers()
             await send(message)
 
         began = time.perf_counter()
@@ -69,7 +90,8 @@ class Edge:
             try:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
-                status = status or CLIENT_LEFT
+                if not status and (recording := self._audit(scope, CLIENT_LEFT, ())) is not None:
+                    await recording
             except Exception:
                 log.exception("unhandled error", method=scope["method"], path=_template(scope))
                 if status:
@@ -80,6 +102,8 @@ class Edge:
                 self._count(scope["method"], path, status)
                 if streams:
                     self._stream(-1)
+                if "limited" in state:
+                    state["limited"].over()
                 log.info(
                     "request",
                     method=scope["method"],
@@ -130,6 +154,15 @@ class DrainUnread:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app(scope, tracked, finish_late)
+
+
+def _secured(own: Iterable[Header], added: Sequence[Header]) -> list[Header]:
+    """An answer's own headers, and the common ones that it does not have."""
+    headers = list(own)
+    if any(name == b"content-security-policy" for name, _ in headers):
+        had = {name for name, _ in headers}
+        return [*headers, *(each for each in added if each[0] not in had)]
+    return [*headers, *added]
 
 
 def _request_id(scope: Scope) -> str:

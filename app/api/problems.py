@@ -68,7 +68,11 @@ SCHEMA: dict[str, Any] = {
 }
 CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "What is wrong with the request", "content": CONTENT},
+    "4XX": {
+        "description": "What is wrong with the request; 429 says when to try again",
+        "content": CONTENT,
+        "headers": {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}},
+    },
     "5XX": {
         "description": "A part of the service failed; 503 says when to try again",
         "content": CONTENT,

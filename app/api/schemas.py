@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from app.chat.language import normalise_language
@@ -16,8 +16,12 @@ from app.chat.ports import RetrievalRequest
 from app.errors import InvalidInput
 from app.ingest.check import MAX_TITLE_CHARS, MAX_URI_CHARS
 from app.ingest.ports import NewDocument
+from app.outgoing.urls import MAX_URL_CHARS
 
 MAX_DOCUMENTS = 1000
+# A key of four characters would be shown as a whole by its last four. The longest are tokens of
+# companies' gateways.
+MIN_API_KEY_CHARS, MAX_API_KEY_CHARS = 8, 4096
 DEFAULT_TOP_K = 8
 # An agent's ceilings: the complexity of a question stays below them, so these allow every level.
 AGENT_TOP_K = 15
@@ -26,7 +30,7 @@ AGENT_MAX_TOKENS = 6000
 Value = TypeVar("Value")
 
 
-def _checked(check: Callable[[Value], object]) -> AfterValidator:
+def checked(check: Callable[[Value], object]) -> AfterValidator:
     """A domain check as a pydantic validator, its sentence kept as the field's error."""
 
     def validate(value: Value) -> Value:
@@ -39,14 +43,14 @@ def _checked(check: Callable[[Value], object]) -> AfterValidator:
     return AfterValidator(validate)
 
 
-def _text(field: str, max_chars: int, *, may_be_blank: bool = False) -> AfterValidator:
+def checked_text(field: str, max_chars: int, *, may_be_blank: bool = False) -> AfterValidator:
     def check(value: str) -> object:
         return check_text(value, field, max_chars, may_be_blank=may_be_blank)
 
-    return _checked(check)
+    return checked(check)
 
 
-def _chars(fewest: int, most: int) -> Any:
+def chars(fewest: int, most: int) -> Any:
     """The bounds as OpenAPI states them, for a text that a domain check bounds already."""
     return Field(json_schema_extra={"minLength": fewest, "maxLength": most})
 
@@ -56,17 +60,42 @@ def _check_language(value: str) -> None:
         raise InvalidInput("The field `language` must be a language code such as en or es.")
 
 
+def _check_api_key(value: str) -> None:
+    """Never names the value. What is not visible ASCII is no key but a mistake of copying."""
+    fits = MIN_API_KEY_CHARS <= len(value) <= MAX_API_KEY_CHARS
+    if not (fits and value.isascii() and value.isprintable() and " " not in value):
+        raise InvalidInput(
+            f"The field `api_key` must have from {MIN_API_KEY_CHARS} to {MAX_API_KEY_CHARS:,} "
+            "visible ASCII characters, without spaces."
+        )
+
+
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Boolean = Annotated[bool, Strict()]
-Message = Annotated[str, _text("message", MAX_MESSAGE_CHARS), _chars(1, MAX_MESSAGE_CHARS)]
-SearchQuery = Annotated[str, _text("query", MAX_MESSAGE_CHARS), _chars(1, MAX_MESSAGE_CHARS)]
-Name = Annotated[str, _text("name", 100), _chars(1, 100)]
-Description = Annotated[str, _text("description", 2000, may_be_blank=True), _chars(0, 2000)]
-SystemPrompt = Annotated[str, _text("system_prompt", 20_000, may_be_blank=True), _chars(0, 20_000)]
-Model = Annotated[str, _text("model", 200), _chars(1, 200)]
-Title = Annotated[str, _chars(1, MAX_TITLE_CHARS)]
-Uri = Annotated[str, _chars(1, MAX_URI_CHARS)]
+Message = Annotated[str, checked_text("message", MAX_MESSAGE_CHARS), chars(1, MAX_MESSAGE_CHARS)]
+SearchQuery = Annotated[str, checked_text("query", MAX_MESSAGE_CHARS), chars(1, MAX_MESSAGE_CHARS)]
+Name = Annotated[str, checked_text("name", 100), chars(1, 100)]
+Description = Annotated[str, checked_text("description", 2000, may_be_blank=True), chars(0, 2000)]
+SystemPrompt = Annotated[
+    str, checked_text("system_prompt", 20_000, may_be_blank=True), chars(0, 20_000)
+]
+Model = Annotated[str, checked_text("model", 200), chars(1, 200)]
+BaseUrl = Annotated[str, checked_text("base_url", MAX_URL_CHARS), chars(1, MAX_URL_CHARS)]
+ApiKey = Annotated[
+    str,
+    checked(_check_api_key),
+    Field(
+        json_schema_extra={
+            "minLength": MIN_API_KEY_CHARS,
+            "maxLength": MAX_API_KEY_CHARS,
+            "pattern": "^[!-~]*$",
+            "format": "password",
+        }
+    ),
+]
+Title = Annotated[str, chars(1, MAX_TITLE_CHARS)]
+Uri = Annotated[str, chars(1, MAX_URI_CHARS)]
 FilterKey = Annotated[str, Field(min_length=1, max_length=100)]
 FilterText = Annotated[str, Field(max_length=1000)]
 Filters = Annotated[
@@ -85,7 +114,7 @@ class ChatBody(Body):
     message: Message
     portfolio_id: Integer | None = None
     conversation_id: UUID | None = None
-    language: Annotated[str, _checked(_check_language)] | None = None
+    language: Annotated[str, checked(_check_language)] | None = None
     grace_seconds: Annotated[Number, Field(ge=0, le=600)] = 0.0
     filters: Filters = Field(default_factory=dict)
     cache: CacheMode = "use"
@@ -147,13 +176,17 @@ class AgentChange(Body):
     fallback_provider: Literal["openai", "mistral", "extractive"] | None = None
     fallback_model: Model | None = None
     semantic_threshold: Annotated[Number, Field(ge=0.5, le=1)] | None = None
+    base_url: BaseUrl | None = Field(None, description="Of an API of the agent's own.")
+    api_key: ApiKey | None = Field(
+        None, description="Write only.", repr=False, json_schema_extra={"writeOnly": True}
+    )
     top_k: Annotated[Integer, Field(ge=1)] = AGENT_TOP_K
     max_tokens: Annotated[Integer, Field(ge=1, le=32_000)] = AGENT_MAX_TOKENS
     temperature: Annotated[Number, Field(ge=0, le=2)] = 0.2
 
     def given(self) -> dict[str, Any]:
         """What the caller sent. Raises InvalidInput for nothing."""
-        return _given(self)
+        return given_fields(self)
 
 
 class AgentBody(AgentChange):
@@ -162,15 +195,28 @@ class AgentBody(AgentChange):
     name: Name
 
 
+Subject = Annotated[str, Field(pattern=r"^(user|key):[1-9][0-9]{0,17}$")]
+Readers = Annotated[
+    list[Subject],
+    Field(max_length=1000, description="Who may read it, as `user:1` or `key:1`; null: everybody."),
+]
+Writers = Annotated[
+    list[Subject],
+    Field(max_length=1000, description="Who may add and remove documents beside owners, admins."),
+]
+
+
 class PortfolioChange(Body):
     """The fields of a portfolio; those that are given are set."""
 
     name: Name = ""
     description: Description = ""
+    readers: Readers | None = None
+    writers: Writers = Field(default_factory=list)
 
     def given(self) -> dict[str, Any]:
         """What the caller sent. Raises InvalidInput for nothing."""
-        return _given(self)
+        return given_fields(self)
 
 
 class PortfolioBody(PortfolioChange):
@@ -192,13 +238,31 @@ class DocumentBody(Body):
         return NewDocument(self.title, self.text, self.uri, self.metadata)
 
 
+class PageBody(Body):
+    """A page to fetch; its URL is its uri, and its title its own, unless others are given."""
+
+    url: Annotated[str, Field(json_schema_extra={"format": "uri"}), chars(1, MAX_URL_CHARS)]
+    title: Title | None = None
+    uri: Uri | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+def _text_or_page(value: Any, _: object) -> DocumentBody | PageBody:
+    """Decided by the one field, so that what is wrong is said of one of them, not of both."""
+    is_page = isinstance(value, dict) and "url" in value
+    return (PageBody if is_page else DocumentBody).model_validate(value)
+
+
+Item = Annotated[DocumentBody | PageBody, WrapValidator(_text_or_page)]
+
+
 class DocumentsBody(Body):
-    """Texts to add to a portfolio."""
+    """Texts to add to a portfolio, and pages to fetch."""
 
-    documents: Annotated[list[DocumentBody], Field(min_length=1, max_length=MAX_DOCUMENTS)]
+    documents: Annotated[list[Item], Field(min_length=1, max_length=MAX_DOCUMENTS)]
 
 
-def _given(body: BaseModel) -> dict[str, Any]:
+def given_fields(body: BaseModel) -> dict[str, Any]:
     given = body.model_dump(exclude_unset=True)
     if not given:
         raise InvalidInput("Send at least one field to change.")

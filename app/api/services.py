@@ -1,17 +1,41 @@
 """Everything the HTTP layer works with, built once by the composition root."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from fastapi import Request
 
-from app.chat.administration import Agents, Credentials, History, Invalidation, Portfolios
+from app.api.revocation import Revocation
+from app.chat.administration import (
+    Agents,
+    AuditLog,
+    Credentials,
+    History,
+    Invalidation,
+    Portfolios,
+    Users,
+)
 from app.chat.engine import Engine
+from app.chat.journal import Journal
+from app.chat.keys import Keys, Sessions
+from app.chat.model import Agent, Scope
 from app.chat.ports import Cache, Providers, Retriever
+from app.identity.tokens import Identified
 from app.ingest.ingestor import Ingestor
-from app.ingest.ports import Documents
+from app.ingest.ports import Documents, Reader
+from app.limits.ports import DayOfUse
+from app.limits.spending import Spending
+from app.outgoing.fetch import Pages
 from app.performance import PerformanceMonitor
+
+
+class Tokens(Protocol):
+    """Of people, from the issuers that are configured."""
+
+    async def verify(self, token: str) -> Identified:
+        """Who a token says it is. Raises Unauthorized for one that is not valid."""
+        ...
 
 
 class EncoderNumbers(Protocol):
@@ -59,6 +83,11 @@ class ProviderNumbers(Providers, PoolNumbers, Protocol):
         """By provider: "closed", "half open" or "open", while it is left alone."""
         ...
 
+    def check(self, agent: Agent, *, own_key: bool) -> None:
+        """Raise InvalidInput for an agent that nobody could answer for; `own_key` says that it
+        has a key of its own."""
+        ...
+
 
 class Performance(Protocol):
     """What all processes have measured."""
@@ -68,12 +97,21 @@ class Performance(Protocol):
         ...
 
 
+class Usage(Protocol):
+    """What callers have taken of models."""
+
+    async def daily(self, scope: Scope, days: int) -> Sequence[DayOfUse]:
+        """The tenant's, today and on the days before, latest first."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """The ports behind the routes, and what the operator has decided about them.
 
     `anonymous_owner`: a request from this machine without a credential is the default tenant's
-    owner. `readiness` gives each dependency's state: "ok", "degraded: …" (answers are still
+    owner. `secure_cookies`: the page's is for https alone, also where a request seems to come
+    without. `readiness` gives each dependency's state: "ok", "degraded: …" (answers are still
     given) or "down: …" (they are not).
     """
 
@@ -83,20 +121,32 @@ class Services:
     history: History
     documents: Documents
     ingestor: Ingestor
+    reader: Reader
     retriever: Retriever
     invalidation: Invalidation
     cache: CountedCache
     database: PoolNumbers
     credentials: Credentials
+    tokens: Tokens
+    users: Users
+    keys: Keys
+    sessions: Sessions
+    revocation: Revocation
+    audit: AuditLog
+    journal: Journal
+    pages: Pages
     providers: ProviderNumbers
     encoders: EncoderNumbers
     monitor: PerformanceMonitor
     performance: Performance
     anonymous_owner: bool
+    secure_cookies: bool
     streaming: bool
     max_request_bytes: int
     max_top_k: int
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
+    usage: Usage
+    limits: Spending | None = None  # where something is limited
 
 
 def services_of(request: Request) -> Services:

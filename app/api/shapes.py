@@ -90,6 +90,9 @@ class AgentJson(TypedDict):
     fallback_provider: str | None
     fallback_model: str | None
     semantic_threshold: float | None
+    base_url: str | None
+    api_key_last4: str | None
+    api_key_state: Literal["none", "ok", "undecryptable"]
     top_k: int
     max_tokens: int
     temperature: float
@@ -105,6 +108,8 @@ class PortfolioJson(TypedDict):
     version: int
     document_count: int
     chunk_count: int
+    readers: list[str] | None
+    writers: list[str]
     created_at: datetime
     updated_at: datetime
 

@@ -9,18 +9,24 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.api.departure import while_connected
 from app.api.jsonbytes import dumps, loads
+from app.api.revocation import Grant
 from app.api.wire import done_json, source_json
 from app.chat.elsewhere import AnyRun
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
 from app.chat.model import Citation, Passage, QueryComplexity, Usage
-from app.errors import named
+from app.chat.replay import failed
+from app.errors import Unauthorized, named
 
 # Proxies give up on a silent connection after 30 to 60 s.
 HEARTBEAT_SECONDS = 15.0
+# For a reader to take the event that ends his stream before its time. Who takes none is not waited
+# for: he has no right to what he was sent before, either.
+LAST_WORDS_SECONDS = 5.0
 COMMENT = b":\n\n"
 START = ("run_id", "conversation_id", "message_id")
 USAGE = ("prompt_tokens", "completion_tokens", "estimated")
@@ -91,7 +97,10 @@ def _done(told: dict[str, Any]) -> Done:
 
 
 class Frames(Protocol):
-    """Frames of events, any number at a time; closing it is leaving."""
+    """Frames of events, any number at a time; closing it is leaving. `position` is the number of
+    the last event that it gave."""
+
+    position: int
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -100,9 +109,12 @@ class Frames(Protocol):
     async def aclose(self) -> None: ...
 
 
-async def event_stream(receive: Receive, run: AnyRun, after: int = 0) -> "EventStream":
-    """The response that follows a run. Where the run has failed before its first event, raises
-    that error: it is an HTTP status then. ClientDisconnect when the client leaves meanwhile."""
+async def event_stream(
+    receive: Receive, run: AnyRun, grant: Grant, after: int = 0
+) -> "EventStream":
+    """The response that follows a run while the grant lasts. Where the run has failed before its
+    first event, raises that error: it is an HTTP status then. ClientDisconnect when the client
+    leaves meanwhile."""
     frames = run.frames(after)
     try:
         if after == 0:
@@ -110,22 +122,29 @@ async def event_stream(receive: Receive, run: AnyRun, after: int = 0) -> "EventS
     except BaseException:
         await frames.aclose()
         raise
-    return EventStream(frames)
+    return EventStream(frames, grant)
 
 
 class EventStream(Response):
     """Streams the frames of a run as they come.
 
-    A `:` comment goes out after every `heartbeat_seconds` of silence. Whatever ends the response,
-    the frames are closed.
+    A `:` comment goes out after every `heartbeat_seconds` of silence. Where the grant ends, an
+    `error` takes the place of what would follow. Whatever ends the response, the frames are closed.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: Frames, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        grant: Grant | None = None,
+        *,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._frames = frames
+        self._grant = grant
         self._heartbeat_seconds = heartbeat_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,17 +155,35 @@ class EventStream(Response):
             await self._frames.aclose()
 
     async def _stream(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
         headers = self.raw_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         heart = _Heart(send, self._heartbeat_seconds)
+        ended: Unauthorized | None = None
         try:
-            async for frames in self._frames:
-                await send({"type": "http.response.body", "body": frames, "more_body": True})
-                heart.sent = loop.time()
+            passing = self._pass_on(send, heart)
+            await (passing if self._grant is None else self._grant.during(passing))
+        except Unauthorized as error:
+            ended = error
         finally:
             await heart.stop()
+        if ended is not None:
+            await self._break_off(send, ended)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pass_on(self, send: Send, heart: "_Heart") -> None:
+        loop = asyncio.get_running_loop()
+        async for frames in self._frames:
+            await send({"type": "http.response.body", "body": frames, "more_body": True})
+            heart.sent = loop.time()
+
+    async def _break_off(self, send: Send, error: Unauthorized) -> None:
+        await self._frames.aclose()
+        body = frame(self._frames.position + 1, failed(error))
+        message = {"type": "http.response.body", "body": body, "more_body": True}
+        try:
+            await asyncio.wait_for(send(message), LAST_WORDS_SECONDS)
+        except TimeoutError:
+            raise ClientDisconnect from None
 
 
 class _Heart:

@@ -1,45 +1,62 @@
-"""Documents as they come in over HTTP: a JSON list of texts, or files."""
+"""Documents as they come in over HTTP: a JSON list of texts and of URLs, or files."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import Request
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.api.body import limited, media_type, parse_json, read_json, refuse_encodings
+from app.api.body import (
+    SMALL_BODY_BYTES,
+    limited,
+    media_type,
+    parse_json,
+    read_json,
+    refuse_encodings,
+)
+from app.api.imports import import_documents
 from app.api.schemas import MAX_DOCUMENTS, DocumentsBody
 from app.errors import InvalidInput, MalformedBody, UnsupportedMediaType
-from app.ingest.parse import parse_file
-from app.ingest.ports import NewDocument
+from app.ingest.ports import NewDocument, Reader
+from app.outgoing.fetch import Pages
 
 
-async def read_documents(request: Request, limit: int) -> list[NewDocument]:
-    """The documents of a request of at most `limit` bytes.
+async def read_documents(
+    request: Request, limit: int, reader: Reader, pages: Pages
+) -> list[NewDocument]:
+    """The documents of a request of at most `limit` bytes, which holds for its pages, too. Files,
+    pages, and JSON of more than a small body, are read by `reader` first; a small body takes a few
+    milliseconds at worst.
 
-    Raises UnsupportedMediaType, TooLarge, MalformedBody and InvalidInput.
+    Raises UnsupportedMediaType, TooLarge, MalformedBody, InvalidInput and PageUnavailable.
     """
     match media_type(request):
         case "application/json":
-            body = parse_json(DocumentsBody, await read_json(request, limit))
-            return [document.document() for document in body.documents]
+            data = await read_json(request, limit)
+            if len(data) > SMALL_BODY_BYTES:
+                await reader.look_through(data)
+            body = await asyncio.to_thread(parse_json, DocumentsBody, data)
+            return await import_documents(body.documents, pages, reader, limit)
         case "multipart/form-data":
             refuse_encodings(request)
-            return await _read_files(request, limit)
+            return await _read_files(request, limit, reader)
     raise UnsupportedMediaType(
         "Send documents as `application/json` or files as `multipart/form-data`."
     )
 
 
-async def _read_files(request: Request, limit: int) -> list[NewDocument]:
+async def _read_files(request: Request, limit: int, reader: Reader) -> list[NewDocument]:
     form = await _read_form(request, limit)
     documents: list[NewDocument] = []
     try:
         for name, part in form.multi_items():
             if not isinstance(part, UploadFile):
                 raise InvalidInput(f"The part `{name[:100]}` is not a file; send files only.")
-            documents += await _parse(part)
+            documents += await reader.parse(
+                part.filename or "", await part.read(), part.content_type, MAX_DOCUMENTS
+            )
     finally:
         await form.close()
     if not documents:
@@ -81,9 +98,3 @@ class _WholeForm(MultiPartParser):
             yield piece
         if not self._ended:
             raise MultiPartException("it breaks off before its last boundary; send it again.")
-
-
-async def _parse(part: UploadFile) -> Sequence[NewDocument]:
-    data = await part.read()
-    name = part.filename or ""
-    return await asyncio.to_thread(parse_file, name, data, part.content_type)

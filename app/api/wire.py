@@ -125,6 +125,9 @@ def agent_json(agent: AgentRecord) -> AgentJson:
         "fallback_provider": agent.fallback_provider,
         "fallback_model": agent.fallback_model,
         "semantic_threshold": agent.semantic_threshold,
+        "base_url": agent.base_url,
+        "api_key_last4": agent.api_key_last4,
+        "api_key_state": agent.api_key_state,
         "top_k": agent.top_k,
         "max_tokens": agent.max_tokens,
         "temperature": agent.temperature,
@@ -142,6 +145,8 @@ def portfolio_json(portfolio: PortfolioRecord) -> PortfolioJson:
         "version": portfolio.version,
         "document_count": portfolio.document_count,
         "chunk_count": portfolio.chunk_count,
+        "readers": None if portfolio.readers is None else list(portfolio.readers),
+        "writers": list(portfolio.writers),
         "created_at": portfolio.created_at,
         "updated_at": portfolio.updated_at,
     }

@@ -30,7 +30,7 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """The processor's time that they have taken since their start."""
-        return sum(map(_cpu_seconds, self._processes()))
+        return sum(map(cpu_seconds, self._processes()))
 
     def resident_bytes(self) -> int:
         return sum(int(each.memory_info().rss) for each in self._processes())
@@ -40,7 +40,7 @@ class Program:
         return [process, *process.children(recursive=True)]
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
     """Of all threads. Linux knows it in nanoseconds, others in hundredths of a second."""
     if sys.platform == "linux":
         threads = Path(f"/proc/{process.pid}/task").glob("*/schedstat")

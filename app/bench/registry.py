@@ -69,6 +69,13 @@ def _installed(task: Task, **options: Any) -> AbstractAsyncContextManager["Insta
     return installation(task.folder, task.say, variables=variables, encoder=encoder, **options)
 
 
+async def _auth(task: Task) -> list["Figure"]:
+    from app.bench.auth import VARIABLES, Load, bench_auth
+
+    async with _installed(task, chunks=FEW_CHUNKS, yardstick=False, variables=VARIABLES) as running:
+        return await bench_auth(running, task.say, task.rounds, Load())
+
+
 async def _cache(task: Task) -> list["Figure"]:
     from app.bench.cache import Load, bench_cache
 
@@ -143,6 +150,13 @@ async def _sync_vs_async(task: Task) -> list["Figure"]:
         return await bench_sync_vs_async(running, task.say, task.rounds, Load())
 
 
+async def _tiers(task: Task) -> list["Figure"]:
+    from app.bench.tiers import Load, bench_tiers
+
+    async with _installed(task, yardstick=False) as running:
+        return await bench_tiers(running, task.say, task.rounds, Load())
+
+
 # The quick ones first: whoever watches sees figures soon.
 _ALL = (
     Bench("monitor", "what measuring itself costs", (), 0.3, _monitor, takes_profile=False),
@@ -155,6 +169,7 @@ _ALL = (
         takes_profile=False,
     ),
     Bench("cache", "cached answers beside a bare route, and their hits", BOTH, 2, _cache),
+    Bench("auth", "what recognising the caller adds to a request", BOTH, 1.5, _auth),
     Bench("pool", "connections used again, and under open streams", BOTH, 1, _pool, rounds=3),
     Bench(
         "sync-vs-async",
@@ -172,6 +187,7 @@ _ALL = (
         _concurrency,
         rounds=3,
     ),
+    Bench("tiers", "what each tier's processor does for an answer", BOTH, 2, _tiers, rounds=3),
     Bench("memory", "an API process, idle and with 1,000 open streams", BOTH, 3, _memory, rounds=3),
     Bench(
         "encoder",

@@ -3,6 +3,7 @@
 from app.bootstrap.engine import connected, open_engine
 from app.bootstrap.indexer import open_indexes, with_indexer
 from app.bootstrap.reencoder import open_reencoder
+from app.bootstrap.rotation import rotate_keys
 from app.bootstrap.sample import seed_sample
 from app.bootstrap.schema import migrate
 from app.bootstrap.services import build_services, with_worker
@@ -19,6 +20,7 @@ __all__ = [
     "open_indexes",
     "open_reencoder",
     "open_warmer",
+    "rotate_keys",
     "seed_sample",
     "with_indexer",
     "with_worker",

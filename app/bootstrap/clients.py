@@ -10,12 +10,17 @@ from pydantic import SecretStr
 from app.chat.flights import Alone
 from app.chat.runs import Runs
 from app.encoder.rerank_client import RerankerClient
+from app.errors import InvalidInput
+from app.outgoing.guard import Guard
+from app.production.servers import unsafe_role
 from app.providers.breaker import BreakerLimits
 from app.providers.configs import MistralConfig, OpenAIConfig
+from app.providers.own import Own
 from app.providers.policy import Attempts
 from app.providers.registry import ConfiguredProviders
 from app.providers.relay import Deadlines
-from app.settings import ConfigurationError, ProviderSettings, Settings
+from app.settings import ConfigurationError, Settings
+from app.settings.sections import ProviderSettings
 from app.stores.database import Database
 from app.stores.hottest import Hottest
 from app.stores.leading import RedisLeading
@@ -23,6 +28,9 @@ from app.stores.local_cache import LOCAL_SECONDS, LocalCache
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.run_streams import NoStreams, RedisRunStreams
 from app.telemetry.tracing import Tracing
+from app.vault.agent_keys import AgentKeys
+from app.vault.keyring import InvalidKeys, parse_keys
+from app.vault.sealing import Vault
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +46,7 @@ async def open_database(
         pool_size=settings.database.pool_size,
         timeout_seconds=settings.database.timeout_seconds,
         waited=waited,
+        pooler=settings.database.pooler,
     )
     stack.push_async_callback(database.close)
     await _check_role(database)
@@ -49,10 +58,7 @@ async def _check_role(database: Database) -> None:
     report = await database.check_role()
     log.info("database role", **asdict(report))
     if not report.safe:
-        raise ConfigurationError(
-            f"DATABASE_URL connects as {report.role}, which can read past row level security; "
-            "use a role that is no superuser, has no BYPASSRLS and owns no tables (citestream_app)."
-        )
+        raise ConfigurationError(unsafe_role(report))
 
 
 def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisCache | NoCache:
@@ -79,7 +85,7 @@ def open_streams(settings: Settings, runs: Runs) -> RedisRunStreams | NoStreams:
     behind the engine, whose last events it passes on."""
     if settings.redis_url is None:
         return NoStreams()
-    return RedisRunStreams(settings.redis_url, runs.find)
+    return RedisRunStreams(settings.redis_url, runs.shared)
 
 
 def open_leading(
@@ -91,10 +97,32 @@ def open_leading(
     return RedisLeading(cache, settings.redis_url, streams.ended)
 
 
+def open_guard(settings: Settings) -> Guard:
+    """Where what a tenant names may lie."""
+    named = [each.strip() for each in settings.allow_private_hosts.split(",")]
+    try:
+        return Guard([each for each in named if each])
+    except InvalidInput as error:
+        raise ConfigurationError(f"ALLOW_PRIVATE_HOSTS: {error.message}") from None
+
+
+def open_vault(settings: Settings) -> Vault:
+    """What encrypts the keys that tenants entrust to the service; without AGENT_KMS_KEY nothing
+    is kept."""
+    if settings.kms_keys is None:
+        return Vault()
+    try:
+        return Vault(parse_keys(secret(settings.kms_keys)))
+    except InvalidKeys as error:
+        raise ConfigurationError(f"AGENT_KMS_KEY: {error}") from None
+
+
 def open_providers(
-    settings: Settings, stack: AsyncExitStack, tracing: Tracing
+    settings: Settings, stack: AsyncExitStack, tracing: Tracing, keys: AgentKeys, guard: Guard
 ) -> ConfiguredProviders:
-    """A vendor is configured by its key, or by the address of a server that needs none."""
+    """A vendor is configured by its key, or by the address of a server that needs none; an agent
+    may bring along both."""
+    models = {"openai": settings.openai_model, "mistral": settings.mistral_model}
     providers = ConfiguredProviders(
         _openai(settings),
         _mistral(settings),
@@ -102,6 +130,7 @@ def open_providers(
         _attempts(settings.provider),
         _breaker_limits(settings.provider),
         traced=tracing.provider,
+        own=Own(keys, guard, models),
     )
     stack.push_async_callback(providers.aclose)
     return providers

@@ -11,7 +11,8 @@ from app.encoder.configured import ConfiguredEncoders
 from app.local_encoder import local_encoder
 from app.performance import PerformanceMonitor
 from app.performance.stages import EMBED
-from app.settings import ConfigurationError, EncoderSettings, NextEncoderSettings, Settings
+from app.settings import ConfigurationError, Settings
+from app.settings.sections import EncoderSettings, NextEncoderSettings
 
 MAIN, NEXT = "main", "next"
 VARIABLES = {MAIN: "CITESTREAM_ENCODER", NEXT: "CITESTREAM_NEXT_ENCODER"}

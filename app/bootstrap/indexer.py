@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from app.production import refuse_weak_secrets
 from app.settings import ConfigurationError, Settings
 from app.stores.vector_indexes import VectorIndexes
 
@@ -14,6 +15,7 @@ def open_indexes(settings: Settings) -> VectorIndexes:
         raise ConfigurationError(
             "Set DATABASE_OWNER_URL to the role that owns the schema: it makes the indexes."
         )
+    refuse_weak_secrets(settings)
     return VectorIndexes(settings.database_owner_url, settings.retrieval.exact_below_chunks)
 
 

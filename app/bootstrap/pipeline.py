@@ -11,7 +11,8 @@ from app.chat.flights import Alone, Flights
 from app.chat.ids import uuid7
 from app.chat.pipeline import Pipeline
 from app.chat.policy import Policy
-from app.chat.ports import Providers, Retriever
+from app.chat.ports import Budget, Providers, Retriever
+from app.chat.prompt import CHARS_PER_TOKEN
 from app.chat.runs import Runs
 from app.chat.semantic import SemanticAnswers
 from app.performance import PerformanceMonitor
@@ -35,6 +36,9 @@ from app.stores.passages import PgPassages
 from app.stores.redis_cache import NoCache, RedisCache
 from app.stores.run_streams import NoStreams
 from app.telemetry.tracing import Tracing
+
+# Of a passage's title and of the lines that it stands between.
+WRAPPING_TOKENS = 25
 
 
 def build_retriever(
@@ -91,6 +95,7 @@ async def build_pipeline(
     flights: Flights,
     monitor: PerformanceMonitor,
     tracing: Tracing,
+    budget: Budget,
 ) -> Pipeline:
     """The pipeline with this machine's clock and randomness."""
     policy = _policy(settings, await database.installation())
@@ -115,6 +120,7 @@ async def build_pipeline(
         new_id=lambda: uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
         nonce=lambda: secrets.token_hex(8),
         measuring=tracing.measuring(monitor, settings.slow_answer_seconds),
+        budget=budget,
     )
 
 
@@ -140,6 +146,7 @@ def _policy(settings: Settings, installation: str) -> Policy:
         answer_ttl_seconds=settings.cache.answer_ttl_seconds,
         passages_ttl_seconds=settings.cache.passages_ttl_seconds,
         history_tokens=settings.history_tokens,
+        passage_tokens=settings.ingest.chunk_chars // CHARS_PER_TOKEN + WRAPPING_TOKENS,
         sources=_switches(settings),
         addresses={"openai": settings.openai_base_url, "mistral": settings.mistral_server_url},
         installation=installation,

@@ -1,5 +1,6 @@
 """What each dependency says of itself, for `/readyz`."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,22 +16,35 @@ class Pinged(Protocol):
 
 
 class Readiness:
-    """Call it for each dependency's state: "ok", "degraded: …" or "down: …"."""
+    """Call it for each dependency's state: "ok", "degraded: …" or "down: …". Without a reranker
+    there is none to be named."""
 
     def __init__(
-        self, database: Database, encoders: Sequence[Pinged], cache: RedisCache | NoCache
+        self,
+        database: Database,
+        encoders: Sequence[Pinged],
+        cache: RedisCache | NoCache,
+        reranker: Pinged | None = None,
     ) -> None:
         self._database = database
         self._encoders = encoders
         self._cache = cache
+        self._reranker = reranker
 
     async def __call__(self) -> dict[str, str]:
-        reached = await self._cache.ping()
-        return {
-            "postgres": await _state("down", [self._database]),
-            "redis": "ok" if reached else "degraded: answers are given without the cache",
-            "encoder": await _state("degraded", self._encoders),
+        asked = {
+            "postgres": _state("down", [self._database]),
+            "redis": self._redis(),
+            "encoder": _state("degraded", self._encoders),
         }
+        if self._reranker is not None:
+            asked["reranker"] = _state("degraded", [self._reranker])
+        # All at once: one that hangs keeps whoever looks waiting long enough.
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+
+    async def _redis(self) -> str:
+        reached = await self._cache.ping()
+        return "ok" if reached else "degraded: answers are given without the cache"
 
 
 async def _state(failing: str, dependencies: Sequence[Pinged]) -> str:

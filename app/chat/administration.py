@@ -7,12 +7,13 @@ Every method takes the scope first; an unknown or foreign id is NotFound. Pages 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from app.chat.model import Citation, Claim, Scope
 
 Item = TypeVar("Item")
+KeyState = Literal["none", "ok", "undecryptable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Page(Generic[Item]):
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
     """An agent as stored. `provider` is auto, openai, mistral or extractive, `fallback_provider`
-    one of the last three or None."""
+    one of the last three or None. Of its own API key there are the last four characters, and
+    whether it can be decrypted."""
 
     id: int
     name: str
@@ -45,11 +47,25 @@ class AgentRecord:
     version: int
     created_at: datetime
     updated_at: datetime
+    base_url: str | None = None
+    api_key_last4: str | None = None
+    api_key_state: KeyState = "none"
+
+
+def keeps_key(provider: str, base_url: str | None, values: Mapping[str, Any]) -> bool:
+    """Whether an agent's key may stay when these values are set: not where it would go elsewhere
+    from now on."""
+    becomes = (values.get("provider", provider), values.get("base_url", base_url))
+    return becomes == (provider, base_url)
 
 
 @dataclass(frozen=True, slots=True)
 class PortfolioRecord:
-    """A portfolio as stored, with its size."""
+    """A portfolio as stored, with its size and its access lists: subjects (`Scope.subject`).
+
+    Without `readers` (None) it is open to its tenant. `writers` read as well; owners and admins do
+    both in any case.
+    """
 
     id: int
     name: str
@@ -59,6 +75,20 @@ class PortfolioRecord:
     chunk_count: int
     created_at: datetime
     updated_at: datetime
+    readers: Sequence[str] | None = None
+    writers: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A person of a tenant. `email` is in lower case; `role` is owner, admin or member."""
+
+    id: int
+    email: str
+    name: str
+    role: str
+    created_at: datetime
+    disabled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +113,64 @@ class MessageRecord:
     created_at: datetime
 
 
+AuditResult = Literal["ok", "denied", "limited", "not_found", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what, to which object, and how it ended; nothing of what was said or stored.
+
+    `action` is a noun and a verb ("agent.delete"), `address` the caller's IP address, `status` that
+    of HTTP and 0 for a command. `count` is how many there were of a kind within a moment.
+    """
+
+    tenant_id: int
+    at: datetime
+    subject: str
+    role: str
+    action: str
+    object_kind: str
+    object_id: str | None
+    result: AuditResult
+    status: int
+    request_id: str = ""
+    address: str | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord(AuditEntry):
+    """An entry as it is kept."""
+
+    id: int = 0
+
+
+class AuditLog(Protocol):
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        """Keep these of one tenant, all or none. Raises DatabaseUnavailable."""
+        ...
+
+    async def list(
+        self,
+        scope: Scope,
+        limit: int,
+        after: str | None,
+        subject: str | None = None,
+        action: str | None = None,
+    ) -> Page[AuditRecord]:
+        """The tenant's entries, latest first; none for a role that is not owner."""
+        ...
+
+    async def holder_of(self, claim: Claim) -> Scope | None:
+        """Whose the credential is or was, also where it is no longer good; None where nobody
+        knows it."""
+        ...
+
+
 class Agents(Protocol):
     async def create(self, scope: Scope, values: Mapping[str, Any]) -> AgentRecord:
-        """`values` are AgentRecord's settable fields; Conflict when the name is taken, NotFound
-        when one of its portfolios is not this tenant's."""
+        """`values` are AgentRecord's settable fields and `api_key`; Conflict when the name is
+        taken or no key can be kept, NotFound when one of its portfolios is not this tenant's."""
         ...
 
     async def list(self, scope: Scope, limit: int, after: str | None) -> Page[AgentRecord]: ...
@@ -94,7 +178,8 @@ class Agents(Protocol):
     async def get(self, scope: Scope, agent_id: int) -> AgentRecord: ...
 
     async def update(self, scope: Scope, agent_id: int, values: Mapping[str, Any]) -> AgentRecord:
-        """Change the given fields and raise `version`."""
+        """Change the given fields and raise `version`. Another `base_url` or `provider` without
+        a new `api_key` clears the one there was."""
         ...
 
     async def delete(self, scope: Scope, agent_id: int) -> None:
@@ -104,7 +189,8 @@ class Agents(Protocol):
 
 class Portfolios(Protocol):
     async def create(self, scope: Scope, values: Mapping[str, Any]) -> PortfolioRecord:
-        """`values`: name, description. Conflict when the name is taken."""
+        """`values`: name, description, readers, writers. Conflict when the name is taken,
+        InvalidInput for somebody in a list who is not there."""
         ...
 
     async def list(self, scope: Scope, limit: int, after: str | None) -> Page[PortfolioRecord]: ...
@@ -115,9 +201,41 @@ class Portfolios(Protocol):
         self, scope: Scope, portfolio_id: int, values: Mapping[str, Any]
     ) -> PortfolioRecord: ...
 
+    async def check_writable(self, scope: Scope, portfolio_id: int) -> None:
+        """Raise NotFound for one that the scope does not see, Forbidden for one that it may not
+        add documents to or take them from."""
+        ...
+
     async def delete(self, scope: Scope, portfolio_id: int) -> None:
         """Remove the portfolio with every document, chunk, vector and pending upload of it;
         agents that used it keep running without one."""
+        ...
+
+
+class Users(Protocol):
+    async def create(self, scope: Scope, values: Mapping[str, Any]) -> UserRecord:
+        """`values`: email, name, role. Conflict when the tenant has this address already,
+        Forbidden for a role above the scope's."""
+        ...
+
+    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[UserRecord]: ...
+
+    async def get(self, scope: Scope, user_id: int) -> UserRecord: ...
+
+    async def find(self, scope: Scope, email: str) -> UserRecord:
+        """By the address, in whatever case."""
+        ...
+
+    async def update(self, scope: Scope, user_id: int, values: Mapping[str, Any]) -> UserRecord:
+        """`values`: email, name, role, disabled, sign_out_everywhere. Who is disabled is nobody
+        from then on, by whichever credential; `sign_out_everywhere` (True) ends their sessions and
+        refuses the tokens of before. Forbidden for who is, or would be, above the scope's role,
+        Conflict for the tenant's last owner."""
+        ...
+
+    async def delete(self, scope: Scope, user_id: int) -> None:
+        """Remove the user with every key, session and conversation of theirs. Raises as
+        `update`."""
         ...
 
 
@@ -142,21 +260,30 @@ class Invalidation(Protocol):
         ...
 
 
-UNKNOWN_KEY = "This API key is unknown, expired or revoked."
+UNKNOWN = "This credential is unknown, expired or revoked."
 
 
 class Credentials(Protocol):
-    async def resolve(self, key: str) -> Scope | None:
-        """The scope of an API key that exists, is not revoked and has not expired, else None."""
+    async def resolve(self, claim: Claim) -> Scope | None:
+        """The scope of a credential that exists, is not revoked and has not expired, else None."""
+        ...
+
+    async def resolve_all(self, claims: Sequence[Claim]) -> Sequence[Scope | None]:
+        """The same of several at once, in their order."""
         ...
 
     def claim(self, key: str) -> Claim | None:
-        """What stands for an API key until a question is loaded with it, in one round trip for
-        both; None where it has to be resolved by itself."""
+        """What stands for an API key or a session until something is done with it, in one round
+        trip for both; None for what cannot be one."""
         ...
 
     async def create(self, tenant: str, name: str) -> str:
         """Make an API key for the tenant (created when new) and return it, this once."""
+        ...
+
+    async def owner_of(self, tenant: str, *, create: bool = False) -> Scope:
+        """The owner of the tenant of this name, for whoever administers the server. NotFound where
+        there is none, unless it is to be made."""
         ...
 
     async def default_scope(self) -> Scope:

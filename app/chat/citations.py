@@ -235,6 +235,12 @@ class CitationDecoder:
         return [text] if text else []
 
 
+def without_markers(text: str) -> str:
+    """A document's own text with the brackets of what would be read as a citation made round: its
+    "[2]" names a source of its own, never a passage of this request."""
+    return _MARKER.sub(lambda marker: f"({marker[0][1:-1]})", text)
+
+
 def _plain_until(text: str, start: int) -> int:
     """Where what is to be read character by character begins. A space before it is part of it: a
     marker that is dropped takes it along."""

@@ -71,8 +71,8 @@ class RemoteRun:
     ) -> None:
         self.id = run_id
         self.finished = last is not None
+        self.scope = scope
         self._last = last
-        self._scope = scope
         self._streams = streams
         self._stored = stored
         self._encode = encode
@@ -84,7 +84,7 @@ class RemoteRun:
         """Its first event has long been there."""
 
     def frames(self, after: int = 0) -> "RemoteFrames":
-        return RemoteFrames(self._streams.follow(self._scope, self.id, after), after, self._encode)
+        return RemoteFrames(self._streams.follow(self.scope, self.id, after), after, self._encode)
 
     async def answer(self) -> Answer:
         """Wait for the end, and tell it from what is stored; raises the run's error."""
@@ -94,10 +94,10 @@ class RemoteRun:
         turn = await self._stored()
         if turn.status == "streaming":  # what ended was the following, not the run
             raise Unavailable(AWAY, retry_after=1.0)
-        return await told(turn, self._scope, self._encode).answer()
+        return await told(turn, self.scope, self._encode).answer()
 
     def cancel(self) -> None:
-        self._cancelling = asyncio.create_task(self._streams.cancel(self._scope, self.id))
+        self._cancelling = asyncio.create_task(self._streams.cancel(self.scope, self.id))
 
 
 class RemoteFrames:
@@ -105,7 +105,7 @@ class RemoteFrames:
 
     def __init__(self, frames: AsyncIterator[bytes], after: int, encode: Encode) -> None:
         self._frames = frames
-        self._number = after
+        self.position = after
         self._encode = encode
         self._ended = False
 
@@ -121,14 +121,14 @@ class RemoteFrames:
             return self._break_off(error)
         if frame is None:
             raise StopAsyncIteration
-        self._number += 1
+        self.position += 1
         # Quotes inside of an answer's text are escaped, so this is the event's own type.
         self._ended = any(end in frame[:64] for end in END)
         return frame
 
     def _break_off(self, error: AppError) -> bytes:
         self._ended = True
-        return self._encode(self._number + 1, failed(error))
+        return self._encode(self.position + 1, failed(error))
 
     async def aclose(self) -> None:
         if hasattr(self._frames, "aclose"):

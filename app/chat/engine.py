@@ -13,7 +13,7 @@ from app.chat.elsewhere import AnyRun, RemoteRun, RunStreams, told
 from app.chat.events import Answer, Event
 from app.chat.model import CacheMode, Claim, Question, Scope
 from app.chat.pipeline import Pipeline
-from app.chat.ports import IdempotencyKey
+from app.chat.ports import IdempotencyKey, Reserve
 from app.chat.producing import Producer, Watcher
 from app.chat.run import Encode
 from app.chat.runs import Runs
@@ -24,7 +24,7 @@ from app.performance import PerformanceMonitor
 # A run is stored within milliseconds of its first event. Whoever looks for it elsewhere may be as
 # quick, and is not told that there is none before he has looked so often, so long after each other.
 # Its id tells when it was made; processes' clocks may be so far apart.
-LOOKS, LOOK_SECONDS, YOUNG_SECONDS = 5, 0.1, 30
+LOOKS, LOOK_SECONDS, YOUNG_SECONDS = 10, 0.05, 30
 
 
 class Engine:
@@ -67,38 +67,40 @@ class Engine:
         *,
         grace_seconds: float = 0.0,
         key: IdempotencyKey | None = None,
+        reserve: Reserve | None = None,
     ) -> AnyRun:
         """Check and load the question, then produce its answer in a task of its own.
 
         Raises AppError while nothing has been produced yet. A run that no reader follows any
         more is cancelled after `grace_seconds`; what there is of the answer is kept. With the key
         of a request that was sent before, its run: still going on, over, or begun again where it
-        failed.
+        failed. `reserve` sets aside what the answer may take, in the place of the budget.
         """
-        draft = await self._pipeline.prepare(scope, question)
-        if key is not None:
-            begun = await self._pipeline.begin(draft, key)
-            if not begun.fresh:
-                return await self.find(draft.plan.scope, begun.ids.run)
-        return self._producer.begin(draft, grace_seconds)
+        draft = await self._pipeline.prepare(scope, question, reserve)
+        try:
+            begun = None if key is None else await self._pipeline.begin(draft, key)
+            if begun is None or begun.fresh:
+                return self._producer.begin(draft, grace_seconds)
+        except BaseException:
+            self._pipeline.give_up(draft)
+            raise
+        self._pipeline.give_up(draft)
+        return await self.find(draft.plan.scope, begun.ids.run)
 
     async def find(self, scope: Scope, run_id: UUID) -> AnyRun:
-        """A run of the tenant's: this process's, another one's, or from what is stored of it once
-        it is forgotten. NotFound."""
+        """A run of the scope's subject: this process's, another one's, or from what is stored of
+        it once it is forgotten. NotFound."""
         if (run := self.runs.find(scope, run_id)) is not None:
             return run
         stored = partial(self._pipeline.find_run, scope, run_id)
-        turn = None
         for _ in range(LOOKS if _is_young(run_id) else 0):
             try:
                 turn = await stored()
                 break
             except NotFound:  # its first event may be out before its beginning is stored
                 await asyncio.sleep(LOOK_SECONDS)
-            if await self.streams.passed(scope, run_id) is not None:
-                run = self.runs.find(scope, run_id)
-                return run or RemoteRun(scope, run_id, None, self.streams, stored, self._encode)
-        turn = turn or await stored()
+        else:
+            turn = await stored()
         over = turn.status != "streaming"
         passed = await self.streams.passed(scope, run_id) if over else None
         if over and passed is None:

@@ -173,7 +173,7 @@ class Flights:
         unless `claim` finds another, and to `land` at its end."""
         leader = self._leaders.get(key)
         if leader is not None and leader != run_id:
-            run = self._runs.find(scope, leader)
+            run = self._runs.shared(scope.tenant_id, leader)
             if run is not None and run.error is None:
                 return LocalLeader(run)
         self._leaders[key] = run_id
@@ -184,7 +184,7 @@ class Flights:
         other = await self._leading.lead(key, run_id)
         if other is None or other == run_id:
             return None
-        if self._runs.find(scope, other) is not None:
+        if self._runs.shared(scope.tenant_id, other) is not None:
             return None  # one of ours, which is just letting go
         return RemoteLeader(key, scope, other, self._streams, self._leading, self._decode)
 

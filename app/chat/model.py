@@ -3,11 +3,13 @@
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 Vector: TypeAlias = Sequence[float]
 CacheMode = Literal["use", "refresh", "off"]
+Role = Literal["owner", "admin", "member"]
 MAX_MESSAGE_CHARS = 8000
 # What is read off a message is remembered for the latest: most answers are found again, and are
 # found in less time than reading takes. At most 8,000 characters each.
@@ -29,18 +31,28 @@ class QueryComplexity(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """On whose behalf something is done. Part of every query and every cache key."""
+    """On whose behalf something is done. Part of every query and every cache key.
+
+    `subject` is "user:<id>", or "key:<id>" for a key that is no user's; "owner" is whoever sits at
+    the server's own machine, and the service itself. `portfolios` are the only ones a limited key
+    may use; None is no such limit.
+    """
 
     tenant_id: int
     subject: str = "owner"
-    role: Literal["owner", "admin", "member"] = "owner"
+    role: Role = "owner"
+    portfolios: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who asks, by the digest of an API key that is checked when the question is loaded."""
+    """A credential whose scope is not looked up yet: a key's or a session's by its digest, or a
+    user's by what a verified token says of him. One that is revoked meanwhile claims nothing."""
 
-    key_digest: bytes
+    key_digest: bytes | None = None
+    user: str | None = None
+    tenant: str | None = None
+    issued_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,8 @@ class Agent:
     `persona_portfolio_id` holds its own voice: who it is, how it speaks. `fallback_provider`
     answers where `provider` fails before its first token. `semantic_threshold` is the least
     cosine at which another question's cached answer is this one's; None is the operator's, 1 none.
+    `base_url` is its own provider's address, and `sealed_key` the encrypted key for it; None of
+    both is the operator's provider.
     """
 
     id: int
@@ -67,6 +81,9 @@ class Agent:
     fallback_provider: str | None = None
     fallback_model: str | None = None
     semantic_threshold: float | None = None
+    tenant_id: int = 0
+    base_url: str | None = None
+    sealed_key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

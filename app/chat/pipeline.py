@@ -12,6 +12,7 @@ from uuid import UUID
 
 from app.chat.complexity import analyze_query_complexity, cap, should_skip_rag
 from app.chat.context import depends_on_conversation
+from app.chat.demand import demand, paid
 from app.chat.events import Done, Event, Failed, Sources, Token
 from app.chat.finding import Finder
 from app.chat.flights import Leader, RemoteLeader
@@ -22,7 +23,17 @@ from app.chat.model import Agent, ChatMessage, Claim, Ids, QueryComplexity, Ques
 from app.chat.normalise import check_message
 from app.chat.plan import Draft, Plan
 from app.chat.policy import Policy
-from app.chat.ports import Begun, Conversations, IdempotencyKey, Loaded, Provider, Providers, Turn
+from app.chat.ports import (
+    Begun,
+    Budget,
+    Conversations,
+    IdempotencyKey,
+    Loaded,
+    Provider,
+    Providers,
+    Reserve,
+    Turn,
+)
 from app.chat.prompt import trim_history
 from app.chat.rewrite import plan_rewriting
 from app.chat.timing import Stopwatch
@@ -45,6 +56,7 @@ class Pipeline:
         new_id: Callable[[], UUID],
         nonce: Callable[[], str],
         measuring: Measuring,
+        budget: Budget | None = None,
     ) -> None:
         """`unshared` is a finder on the same caches whose flights nobody joins."""
         self._conversations = conversations
@@ -56,9 +68,14 @@ class Pipeline:
         self._new_id = new_id
         self._nonce = nonce
         self._measuring = measuring
+        self._budget = budget
 
-    async def prepare(self, scope: Scope | Claim, question: Question) -> Draft:
-        """Check, load and decide; raises AppError before anything is produced."""
+    async def prepare(
+        self, scope: Scope | Claim, question: Question, reserve: Reserve | None = None
+    ) -> Draft:
+        """Check, load, decide, and set aside what it may take: by `reserve` where that is given,
+        else by the budget. Raises AppError before anything is produced. What comes of the draft is
+        to be settled: `land`, `warm` and `give_up` do."""
         stopwatch = self._stopwatch()
         check_message(question.message)
         with stopwatch.stage("load"):
@@ -83,7 +100,7 @@ class Pipeline:
                 ids=self._ids(question),
                 loaded=loaded,
                 provider=provider,
-                address=self._policy.addresses.get(provider.name),
+                address=loaded.agent.base_url or self._policy.addresses.get(provider.name),
                 history=history,
                 language=language,
                 complexity=complexity,
@@ -95,7 +112,12 @@ class Pipeline:
                 follow_up=follow_up,
                 rewriting=rewriting,
             )
-        return Draft(plan, stopwatch)
+        draft = Draft(plan, stopwatch)
+        if reserve is None and self._budget is not None:
+            reserve = self._budget.reserve
+        if reserve is not None:
+            draft.reserved = await reserve(scope, demand(plan, self._policy.passage_tokens))
+        return draft
 
     async def produce(self, draft: Draft) -> AsyncGenerator[Sequence[Event], None]:
         """Yield the events of the answer up to its last token, those together that are there
@@ -124,6 +146,7 @@ class Pipeline:
         that others could follow: one that asks the same meanwhile produces its own. Raises what
         stops it."""
         if not draft.plan.use_cache:
+            self.give_up(draft)
             return Warmed.NOT_CACHEABLE
         try:
             if await self._unshared.find(draft, lambda: None) is not None:
@@ -138,6 +161,7 @@ class Pipeline:
             return Warmed.PRODUCED if draft.cacheable() else Warmed.NOT_CACHEABLE
         finally:
             self._unshared.land(draft)
+            self._settle(draft, None)
 
     async def _follow(self, draft: Draft, leader: Leader) -> AsyncGenerator[Event, None]:
         """Yield what a run says that produces the same answer, and take it over. Where it is
@@ -181,6 +205,18 @@ class Pipeline:
         if draft.owned:
             self._measuring.over(draft, error)
         self._measuring.paid(draft)
+        self._settle(draft, error)
+
+    def give_up(self, draft: Draft) -> None:
+        """Nothing is produced of it."""
+        self._settle(draft, None)
+
+    def _settle(self, draft: Draft, error: AppError | None) -> None:
+        reserved, draft.reserved = draft.reserved, None
+        if self._budget is None or (reserved is None and draft.cached):
+            return
+        plan = draft.plan
+        self._budget.settle(plan.scope, plan.provider.model, paid(draft, error), reserved)
 
     async def hand_over(self, left: Draft, heir: UUID) -> None:
         """Whoever asked has cancelled an answer that others share: the heir's run goes on for

@@ -31,7 +31,7 @@ from app.chat.model import (
     Vector,
 )
 from app.chat.normalise import normalise_message
-from app.chat.ports import Loaded, Provider, RetrievalRequest, Turn
+from app.chat.ports import Loaded, Provider, Reserved, RetrievalRequest, Turn
 from app.chat.prompt import estimate_tokens
 from app.chat.rewrite import Rewriting, Rewritten
 from app.chat.timing import Stopwatch
@@ -190,6 +190,7 @@ class Draft:
     sourced: bool = False
     vector: Vector | None = None
     rewritten: Rewritten | None = None
+    reserved: Reserved | None = None
     _keys: tuple[str, str] | None = None
 
     def keys(self) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """What the core asks of the outside. Adapters live in stores, providers, encoder, retrieval."""
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -243,6 +243,36 @@ class Finish:
     reason: str
     usage: Usage | None = None
     degraded: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The most that one answer may take of a model, before anything of it is there."""
+
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Reserved(Protocol):
+    """What was set aside for one answer; its budget alone knows what that is."""
+
+
+Reserve = Callable[[Scope, Demand], Awaitable[Reserved]]
+"""Sets aside what an answer may take. RateLimited or QuotaExceeded where the caller has no more."""
+
+
+class Budget(Protocol):
+    """What callers may spend on models. The run that asks a model pays for all who share it."""
+
+    @property
+    def reserve(self) -> Reserve | None:
+        """To be asked before an answer is begun; None where nothing is limited."""
+        ...
+
+    def settle(self, scope: Scope, model: str, usage: Usage, reserved: Reserved | None) -> None:
+        """The answer has come to its end, whichever, and has taken this. Once for each."""
+        ...
 
 
 class Provider(Protocol):

@@ -72,7 +72,7 @@ def build_messages(
     if voice:
         parts.append(VOICE.format(numbers=", ".join(map(str, voice))))
     parts += [
-        f"«{nonce} {passage.number}» {passage.title}\n{passage.text}\n«/{nonce}»"
+        f"«{nonce} {passage.number}»\n{passage.title}\n{passage.text}\n«/{nonce}»"
         for passage in passages
     ]
     system = ChatMessage("system", "\n\n".join(part for part in parts if part))

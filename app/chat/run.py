@@ -175,9 +175,7 @@ class Run:
         """Wait for the end and fold the events; raises the run's error if it failed."""
         self.enter()
         try:
-            if not self.finished:  # and no look at each event before
-                self._ends.append(end := asyncio.get_running_loop().create_future())
-                await end
+            await self.over()
         finally:
             self.leave()
         done = self._events[-1]
@@ -185,6 +183,12 @@ class Run:
             raise self.error or AppError()
         said = [event.content for event in self._events if isinstance(event, Token)]
         return Answer("".join(said), done)
+
+    async def over(self) -> None:
+        """Wait for its end, without a look at each event before."""
+        if not self.finished:
+            self._ends.append(end := asyncio.get_running_loop().create_future())
+            await end
 
     def cancel(self) -> None:
         """End the log with an `interrupted` error, and stop producing unless others share it.
@@ -245,7 +249,7 @@ class Frames:
 
     def __init__(self, run: Run, after: int) -> None:
         self._run = run
-        self._position = after
+        self.position = after  # the number of the last event that it gave
         self._present = True
         self._loop = asyncio.get_running_loop()
         run.enter()
@@ -255,7 +259,7 @@ class Frames:
 
     async def __anext__(self) -> bytes:
         # All in one place: each token comes this way once a reader.
-        run, position = self._run, self._position
+        run, position = self._run, self.position
         while position >= len(run._events):
             if run.finished:
                 raise StopAsyncIteration
@@ -264,10 +268,10 @@ class Frames:
             await waiter
         frames = run.encoded()
         if position + 1 == len(frames):
-            self._position += 1
+            self.position += 1
             return frames[position]
         ready = run.frames_behind(position)
-        self._position += len(ready)
+        self.position += len(ready)
         return b"".join(ready)
 
     async def aclose(self) -> None:

@@ -41,9 +41,14 @@ class Runs:
             self._finished.popitem(last=False)
 
     def find(self, scope: Scope, run_id: UUID) -> Run | None:
-        """The run; None when it is unknown here, forgotten or another tenant's."""
+        """The run; None when it is unknown here, forgotten or somebody else's."""
+        run = self.shared(scope.tenant_id, run_id)
+        return run if run is not None and run.scope.subject == scope.subject else None
+
+    def shared(self, tenant_id: int, run_id: UUID) -> Run | None:
+        """The run, whoever of the tenant asked: for answers that several wait for."""
         run = self._active.get(run_id) or self._finished.get(run_id)
-        return run if run is not None and run.scope.tenant_id == scope.tenant_id else None
+        return run if run is not None and run.scope.tenant_id == tenant_id else None
 
     @property
     def active(self) -> Sequence[UUID]:

@@ -5,7 +5,18 @@ Heavy imports stand inside the commands: `--help` and the encoder start without 
 
 import typer
 
-from app.cli import bench, documents, evaluation, questions, serving, tuning
+from app.cli import (
+    bench,
+    documents,
+    evaluation,
+    identity,
+    key,
+    keys,
+    questions,
+    serving,
+    simulation,
+    tuning,
+)
 
 app = typer.Typer(
     name="citestream",
@@ -14,8 +25,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (serving, documents, questions, tuning):
+for part in (serving, documents, questions, identity, tuning, simulation):
     app.add_typer(part.group)
+app.add_typer(identity.users, name="user", no_args_is_help=True)
+app.add_typer(key.group, name="key")
+app.add_typer(keys.group, name="keys", no_args_is_help=True)
 app.add_typer(bench.group, name="bench", no_args_is_help=True)
 app.add_typer(evaluation.group, name="eval", no_args_is_help=True)
 

@@ -1,4 +1,4 @@
-"""Commands that ask, and the key to ask with."""
+"""Commands that ask."""
 
 from typing import Annotated
 
@@ -46,14 +46,3 @@ def warm(
 
     worked = complete(warm_caches(agent, top, days, concurrency, say))
     raise typer.Exit(0 if worked else 1)
-
-
-@group.command()
-def key(
-    tenant: Annotated[str, typer.Option(help="The tenant; made when new.")] = "default",
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "cli",
-) -> None:
-    """Make an API key of a tenant and print it, this once."""
-    from app.commands.key import make_key
-
-    print(complete(make_key(tenant, name)))

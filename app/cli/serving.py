@@ -83,7 +83,9 @@ def encoder(
 ) -> None:
     """Host the embedding model for every process, behind OpenAI's /v1/embeddings."""
     from app.encoder.server import run_encoder
+    from app.telemetry import configure_logging
 
+    configure_logging("warning")
     run_encoder(
         model,
         host,
@@ -100,10 +102,29 @@ def encoder(
 
 
 @group.command()
-def migrate() -> None:
+def check() -> None:
+    """Say what production would refuse to start with, and start nothing.
+
+    Exit status 0 where nothing stands against it, 1 with a sentence for each thing to set; what
+    CITESTREAM_ENVIRONMENT says is no matter. docs/security.md has more.
+    """
+    from app.commands.check import check_settings
+
+    if not complete(check_settings(say)):
+        raise typer.Exit(1)
+
+
+@group.command()
+def migrate(
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Change nothing: end when another `migrate` has done it."),
+    ] = False,
+) -> None:
     """Bring the database to this version: schema, encoder and, the first time, the defaults."""
     from app.bootstrap import Settings
     from app.bootstrap import migrate as migrate_database
+    from app.bootstrap.schema import wait_until_migrated
 
-    complete(migrate_database(Settings()))
+    complete(wait_until_migrated(Settings(), say) if wait else migrate_database(Settings()))
     say("The database is up to date.")

@@ -50,7 +50,12 @@ async def serve_until_stopped(
             await seed_sample(services, say)
         await stack.enter_async_context(with_indexer(settings))
         server = make_server(
-            create_app(lambda: with_worker(services), ledger=ledger, telemetry=tracing.http),
+            create_app(
+                lambda: with_worker(services),
+                ledger=ledger,
+                telemetry=tracing.http,
+                origins=settings.cors_origins,
+            ),
             end_runs=services.engine.close,
             drain_seconds=settings.drain_seconds,
             place=place,

@@ -1,9 +1,105 @@
-"""`citestream key`: an API key for a program."""
+"""`citestream key`: API keys for programs, and for people to sign in with."""
 
-from app.bootstrap import Settings, build_services, connected
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from app.api.services import Services
+from app.chat.administration import Page
+from app.chat.keys import KeyRecord
+from app.chat.model import Scope
+from app.commands.auditing import record
+from app.commands.tenants import open_tenant
+from app.errors import NotFound
+
+PAGE = 100
+
+Item = TypeVar("Item")
 
 
-async def make_key(tenant: str, name: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A key to make: of a user, by the address, or of nobody but itself; `portfolios` by name.
+
+    Without a role it is the user's, `member` for one that is limited to portfolios, else `owner`.
+    """
+
+    name: str
+    role: str | None = None
+    user: str | None = None
+    portfolios: Sequence[str] = ()
+    expires_at: datetime | None = None
+
+
+async def make_key(tenant: str, wanted: Wanted) -> str:
     """Make a key of the tenant, which is made too when it is new, and return it, this once."""
-    async with connected(Settings()) as live, build_services(live) as services:
-        return await services.credentials.create(tenant, name)
+    async with open_tenant(tenant, create=True) as (services, scope):
+        key, secret = await services.keys.create(scope, await _values(services, scope, wanted))
+        await record(services, scope, "key.create", "key", str(key.id))
+        return secret
+
+
+async def list_keys(tenant: str) -> list[KeyRecord]:
+    """Those of a tenant that are not revoked."""
+    async with open_tenant(tenant) as (services, scope):
+        return await _all(lambda after: services.keys.list(scope, PAGE, after))
+
+
+async def revoke_key(tenant: str, key_id: int) -> None:
+    """Nobody gets in with it from now on. Raises NotFound."""
+    async with open_tenant(tenant) as (services, scope):
+        await services.keys.revoke(scope, key_id)
+        await record(services, scope, "key.revoke", "key", str(key_id))
+
+
+def print_keys(keys: list[KeyRecord]) -> None:
+    """A line for each."""
+    table = Table(
+        "id", "name", "role", "of", "ends in", "portfolios", "expires", box=None, pad_edge=False
+    )
+    for key in keys:
+        table.add_row(
+            str(key.id),
+            key.name,
+            key.role,
+            "" if key.user_id is None else f"user {key.user_id}",
+            key.last4,
+            ", ".join(map(str, key.portfolio_ids or ())) or "all",
+            f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never",
+        )
+    Console(highlight=False, markup=False).print(table)
+
+
+async def _values(services: Services, scope: Scope, wanted: Wanted) -> dict[str, Any]:
+    values: dict[str, Any] = {"name": wanted.name, "expires_at": wanted.expires_at}
+    role = "owner"
+    if wanted.user is not None:
+        user = await services.users.find(scope, wanted.user)
+        values["user_id"], role = user.id, user.role
+    if wanted.portfolios:
+        values["portfolio_ids"] = await _portfolios(services, scope, wanted.portfolios)
+        role = "member"
+    return {**values, "role": wanted.role or role}
+
+
+async def _portfolios(services: Services, scope: Scope, names: Sequence[str]) -> list[int]:
+    every = await _all(lambda after: services.portfolios.list(scope, PAGE, after))
+    ids = {portfolio.name: portfolio.id for portfolio in every}
+    if missing := [name for name in names if name not in ids]:
+        raise NotFound(f"There is no portfolio {missing[0]!r}.")
+    return [ids[name] for name in names]
+
+
+async def _all(read: Callable[[str | None], Awaitable[Page[Item]]]) -> list[Item]:
+    """Every item of a list."""
+    found: list[Item] = []
+    after: str | None = None
+    while True:
+        page = await read(after)
+        found += page.items
+        if (after := page.next) is None:
+            return found

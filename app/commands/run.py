@@ -12,8 +12,10 @@ import structlog
 
 from app.commands.cycles import put_off
 from app.commands.ending import Ending
+from app.production import refuse_in_production
 from app.serving import listen, signals
 from app.settings import Settings
+from app.settings.secrets import secrets_of
 from app.telemetry import configure_logging
 from app.zero_setup import servers
 
@@ -54,21 +56,20 @@ async def _foreground(
 ) -> None:
     given = {"workers": workers, "profile": profile}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, secrets=secrets_of(settings))
     if settings.workers == 1:
         put_off()
     ending = Ending()
-    with (
-        ending.awaited(),
-        signals(ending.stop),
-        listen(settings.host, settings.port) as listener,
-    ):
-        if settings.profile is not None:
-            log.info("profile", named=settings.profile, workers=settings.workers)
-        async with open_servers(settings, say) as live:
-            serve = _serve_here if live.workers == 1 else _serve_in_workers
-            await serve(live, listener, ending, say, embedded=live is not settings)
-            say("Stopping …")
+    with ending.awaited(), signals(ending.stop):
+        await refuse_in_production(settings)
+        with listen(settings.host, settings.port) as listener:
+            if settings.profile is not None:
+                log.info("profile", named=settings.profile, workers=settings.workers)
+            async with open_servers(settings, say) as live:
+                configure_logging(live.log_level, secrets=secrets_of(live))
+                serve = _serve_here if live.workers == 1 else _serve_in_workers
+                await serve(live, listener, ending, say, embedded=live is not settings)
+                say("Stopping …")
     if ending.came_early:
         say("Stopped before it was ready.")
 

@@ -21,6 +21,7 @@ from app.commands.cycles import put_off
 from app.commands.ending import Ending
 from app.serving import signals
 from app.settings import Settings
+from app.settings.secrets import secrets_of
 from app.shares import Shares, ledger
 from app.telemetry import configure_logging
 
@@ -38,7 +39,7 @@ def starter(settings: Settings, listener: socket.socket, shares: int, *, embedde
     `embedded` servers migrates their database and gives it the sample documents."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, **(_addresses(settings) if embedded else {})}
+    environment = {**os.environ, "PYTHONPATH": path, **(_of_embedded(settings) if embedded else {})}
     if settings.profile is not None:
         environment["CITESTREAM_PROFILE"] = settings.profile
 
@@ -62,15 +63,18 @@ def starter(settings: Settings, listener: socket.socket, shares: int, *, embedde
     return start
 
 
-def _addresses(settings: Settings) -> dict[str, str]:
-    """Of embedded servers, as variables: workers read their settings like everybody."""
-    addresses = {
+def _of_embedded(settings: Settings) -> dict[str, str]:
+    """Addresses of embedded servers and secrets of their data folder, as variables: workers read
+    their settings like everybody."""
+    values = {
         "DATABASE_URL": settings.database_url,
         "DATABASE_OWNER_URL": settings.database_owner_url,
         "REDIS_URL": settings.redis_url,
         "CITESTREAM_ENCODER__URL": settings.encoder.url,
     }
-    return {name: address for name, address in addresses.items() if address is not None}
+    secrets = {"AGENT_KMS_KEY": settings.kms_keys, "CITESTREAM_AUTH__SECRET": settings.auth.secret}
+    values |= {name: value.get_secret_value() for name, value in secrets.items() if value}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def main() -> None:
@@ -93,7 +97,7 @@ def main() -> None:
 async def _serve(listener: int, shares: int, count: int, slot: int, *, first: bool) -> None:
     put_off()
     settings = Settings()
-    configure_logging(settings.log_level, one_of_several=True)
+    configure_logging(settings.log_level, one_of_several=True, secrets=secrets_of(settings))
     ending = Ending()
     drain = _once(ending.stop)
     with ending.awaited(), signals(drain), socket.socket(fileno=listener) as listening:

@@ -19,6 +19,7 @@ from types import FrameType
 import asyncpg
 
 from app.embedded.encoder import Encoder, own_socket
+from app.embedded.guarding import guarded
 from app.embedded.home import lock, open_home
 from app.embedded.ownership import DataFolder, Servers
 from app.embedded.postgres import APP, OWNER, Postgres, url
@@ -37,9 +38,10 @@ async def embedded_servers(
 ) -> AsyncIterator[Servers]:
     """Running servers of the data folder, ready to use.
 
-    The first process to come owns them: it starts them and stops them at the end, also when it is
-    cancelled or gets SIGTERM. Others join and leave them running. `encoder` is the command that
-    starts the encoder service (see `Encoder`), None for none. Raises EmbeddedError.
+    The first process to come owns them: it starts them, again where one ends by itself, and stops
+    them at the end, also when it is cancelled or gets SIGTERM. Others join and leave them running.
+    `encoder` is the command that starts the encoder service (see `Encoder`), None for none.
+    Raises EmbeddedError.
     """
     folder = DataFolder(data)
     folder.make()
@@ -51,7 +53,8 @@ async def embedded_servers(
                 servers = await run.start(joined, encoder, on_progress)
             except OSError as error:
                 raise folder.unusable(error) from error
-            yield servers
+            async with guarded(run.started, on_progress):
+                yield servers
         finally:
             with uninterrupted():
                 run.stop()
@@ -63,7 +66,7 @@ class _Run:
     def __init__(self, folder: DataFolder) -> None:
         self._folder = folder
         self._home_lock: int | None = None
-        self._started: list[Encoder | Valkey | Postgres] = []
+        self.started: list[Encoder | Valkey | Postgres] = []
 
     async def start(
         self,
@@ -79,7 +82,7 @@ class _Run:
                 if encoder is not None and (joined is None or joined.encoder_url is None):
                     log = self._folder.logs / "encoder.log"
                     own = Encoder(own_socket(self._folder.path), log, encoder)
-                    self._started.append(own)
+                    self.started.append(own)
                     group.create_task(own.start(on_progress))
                     await asyncio.sleep(0)  # lets it begin
                 servers = joined or await self._start_stores(group, on_progress)
@@ -95,9 +98,9 @@ class _Run:
     def stop(self) -> None:
         """Stop what was started, Postgres last, and give the folder back."""
         self._folder.withdraw()
-        for server in self._started:
+        for server in self.started:
             server.ask_to_stop()
-        for server in self._started:
+        for server in self.started:
             server.stop()
         if self._home_lock is not None:
             os.close(self._home_lock)
@@ -116,8 +119,8 @@ class _Run:
             )
         on_progress("Starting Postgres and Valkey")
         valkey, postgres = Valkey(home, self._folder.logs), Postgres(home, self._folder.logs)
-        self._started += [valkey, postgres]
-        group.create_task(valkey.start())
+        self.started += [valkey, postgres]
+        group.create_task(valkey.start(on_progress))
         await postgres.start(on_progress)
         return Servers(
             owner_url=url(OWNER, postgres.sockets),

@@ -24,6 +24,8 @@ class Encoder:
     `keep_open` are descriptors for it to hold as well.
     """
 
+    name = "The encoder"
+
     def __init__(
         self, socket: Path, log: Path, command: Sequence[str], keep_open: Sequence[int] = ()
     ) -> None:
@@ -50,7 +52,7 @@ class Encoder:
             return await answers(self.socket)
 
         self._server = Child(
-            "The encoder",
+            self.name,
             self._command,
             self._log,
             stdin=subprocess.PIPE,
@@ -60,7 +62,7 @@ class Encoder:
 
     @property
     def is_running(self) -> bool:
-        return self._server is not None and self._server.process.poll() is None
+        return self._server is not None and self._server.is_running
 
     def ask_to_stop(self) -> None:
         if self._server:

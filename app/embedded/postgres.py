@@ -87,6 +87,8 @@ class Postgres:
     socket is closed to everyone but the cluster's account (and root).
     """
 
+    name = "Postgres"
+
     def __init__(self, home: Home, logs: Path) -> None:
         self.home = home
         self.cluster = home.path / "cluster"
@@ -104,7 +106,7 @@ class Postgres:
         self._end_leftover()
         deadline = monotonic() + READY_SECONDS
         while True:
-            self._server = self._child("Postgres", "postgres", *self._settings())
+            self._server = self._child(self.name, "postgres", *self._settings())
             try:
                 return await self._server.ready(self._accepts, deadline - monotonic())
             except EmbeddedError as error:
@@ -112,6 +114,10 @@ class Postgres:
                 if "shared memory block" not in str(error) or monotonic() > deadline:
                     raise
             await asyncio.sleep(POLL_SECONDS)
+
+    @property
+    def is_running(self) -> bool:
+        return self._server is not None and self._server.is_running
 
     def ask_to_stop(self) -> None:
         if self._server:

@@ -108,6 +108,10 @@ class Child:
         if status != 0:
             raise EmbeddedError(f"{self.name} failed{self.last_words()}")
 
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
     def say(self, text: str) -> None:
         """Write a short text to the standard input, which must be a pipe, and close it."""
         if self.process.stdin:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -31,6 +32,8 @@ SETTINGS = {
 class Valkey:
     """One cache server on a socket in a private folder; it keeps nothing on disk."""
 
+    name = "Valkey"
+
     def __init__(self, home: Home, logs: Path) -> None:
         self.home = home
         self.socket = socket_folder(home.path / "socket", home) / "valkey.sock"
@@ -43,20 +46,24 @@ class Valkey:
     def url(self) -> str:
         return f"unix://{quote(str(self.socket))}"
 
-    async def start(self) -> None:
+    async def start(self, on_progress: Callable[[str], None] = lambda _: None) -> None:
         """Return when the server answers. Raises EmbeddedError."""
         self._end_leftover()
         command = [str(self._program), "--unixsocket", str(self.socket), "--dir", "/"]
         for name, value in (SETTINGS | {"pidfile": str(self._pid)}).items():
             command += [f"--{name}", value]
         self._server = Child(
-            "Valkey",
+            self.name,
             command,
             self._log,
             account=self.home.account,
             environment=BARE_ENVIRONMENT,
         )
         await self._server.ready(self._answers, READY_SECONDS)
+
+    @property
+    def is_running(self) -> bool:
+        return self._server is not None and self._server.is_running
 
     def ask_to_stop(self) -> None:
         if self._server:

@@ -52,7 +52,10 @@ class Connection:
     """To `http://host:port`, `https://host/v1` or `unix:///path` (percent-encoded where need be;
     `http+unix://` means the same); EncoderUnavailable for any other form. A `/v1` at the end is
     left away. `timeout_seconds` is the deadline of each request, `name` what messages call the
-    server. Nothing is sent before `send`; close it at the end."""
+    server. Nothing is sent before `send`; close it at the end.
+
+    It is the operator who names it, mostly inside his own network, so it may lie anywhere. What is
+    sent goes there and nowhere else: no redirect is followed, and no proxy asked."""
 
     def __init__(
         self, url: str, api_key: str | None, timeout_seconds: float, name: str = "encoder"

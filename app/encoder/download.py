@@ -19,7 +19,8 @@ def fetch_model(name: str) -> Path:
     """The folder of the model, complete. Raises ModelUnusable.
 
     HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HUB_ETAG_TIMEOUT (of a hub that does not
-    answer) mean what they mean everywhere; without a connection what was fetched before is used.
+    answer) mean what they mean everywhere, and so do the variables for proxies; without a
+    connection what was fetched before is used. The operator names models; no request does.
     """
     # Its progress is shown; standard output carries the outcome alone.
     kind, _, text = run_module("app.encoder.download", name).stdout.strip().partition(" ")

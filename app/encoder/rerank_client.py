@@ -32,6 +32,7 @@ FORMS = (
     _Form("v1/rerank", "documents", {}),
     _Form("rerank", "documents", {}),
 )
+SERVER_ERROR = 500
 # How a server says that it was asked in another one's form.
 OTHER_FORM = (400, 404, 405, 422)
 
@@ -56,6 +57,13 @@ class RerankerClient:
         for start in range(0, len(texts), MAX_TEXTS):
             scores += await self._scores(query, texts[start : start + MAX_TEXTS])
         return scores
+
+    async def ping(self) -> None:
+        """Raise EncoderUnavailable where no server answers. It is not asked to rank anything, which
+        may cost money; nor does every kind of server know the path."""
+        response = await self._connection.send("GET", "health")
+        if response.status_code >= SERVER_ERROR:
+            raise EncoderUnavailable(f"The reranker answered {response.status_code}.")
 
     async def aclose(self) -> None:
         await self._connection.aclose()

@@ -21,7 +21,8 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from app.settings import PREFIX, ConfigurationError, Section, Settings
+from app.settings import PREFIX, ConfigurationError, Settings
+from app.settings.sections import Section
 
 FOLDER = Path(__file__).parent
 PROFILE = "profile"  # the setting that names one, and is not in one

@@ -120,7 +120,9 @@ def judge(outcomes: Sequence[Outcome]) -> Collected:
         if isinstance(outcome.error, InvalidInput | NotFound):
             raise outcome.error
     for outcome in failed:
-        reason = "timeout" if isinstance(outcome.error, TimeoutError) else repr(outcome.error)
+        reason = (
+            "timeout" if isinstance(outcome.error, TimeoutError) else type(outcome.error).__name__
+        )
         log.warning(
             "source_failed", source=outcome.name, reason=reason, exc_info=unexpected(outcome.error)
         )

@@ -69,7 +69,7 @@ class Reranking:
             if len(scores) != len(candidates) or not all(map(math.isfinite, scores)):
                 raise ValueError(f"{len(scores)} scores for {len(candidates)} texts, or no numbers")
         except Exception as error:  # its fault must not become the answer's
-            reason = "timeout" if isinstance(error, TimeoutError) else repr(error)
+            reason = "timeout" if isinstance(error, TimeoutError) else type(error).__name__
             log.warning("reranker_failed", reason=reason, exc_info=unexpected(error))
             return None
         return scores

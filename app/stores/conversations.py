@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.chat.administration import UNKNOWN_KEY
+from app.chat.administration import UNKNOWN
 from app.chat.model import (
     Agent,
     ChatMessage,
@@ -24,22 +24,26 @@ from app.chat.model import (
 from app.chat.ports import Begun, IdempotencyKey, Loaded, Turn
 from app.errors import IdempotencyMismatch, NotFound, Unauthorized
 from app.stores.citations import citation
-from app.stores.database import Database, checked_id
-from app.stores.tenants import scope_of_key
+from app.stores.database import Database, checked_id, who
+from app.stores.tenants import resolved, values_of
 
-LOAD = "SELECT * FROM load_question($1, $2, $3, $4, $5)"
-# Whose key it is and what is asked, in one round trip. Without such a key there is no tenant, and
-# row level security shows nothing.
+LOAD = "SELECT * FROM load_question(enter($5, $6, $7, $8), $1, $2, $3, $4)"
+# Whose credential it is and what is asked, in one round trip. Without such a credential there is no
+# tenant, and row level security shows nothing.
 CLAIM = """
-SELECT k.key_id, k.tenant_id, k.role, l.*
-  FROM resolve_api_key($1) k
-  LEFT JOIN LATERAL load_question(k.tenant_id, $2, $3, $4, $5) l ON k.key_id IS NOT NULL
+SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
+  FROM resolve_credential($5, $6, $7, $8) k
+  LEFT JOIN LATERAL load_question(
+       enter(k.tenant_id, k.subject, k.role, k.portfolios), $1, $2, $3, $4) l
+       ON k.subject IS NOT NULL
 """
-STORE = "SELECT store_turn($1, $2)"
-BEGIN = "SELECT * FROM begin_turn($1, $2, $3, $4, $5, $6)"
+STORE = "SELECT store_turn(enter($1, $2, $3, $4), $5)"
+BEGIN = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, $6, $7, $8)"
+# A run is seen by those who see its conversation.
 FIND = """
 SELECT r.*, q.content AS question, coalesce(m.content, '') AS answer
   FROM runs r
+  JOIN conversations c ON c.id = r.conversation_id
   JOIN messages q ON q.id = r.question_id
   LEFT JOIN messages m ON m.id = r.message_id
  WHERE r.id = $1
@@ -63,27 +67,28 @@ class PgConversations:
         """Agent, portfolio, versions and the last ten whole turns.
 
         NotFound for an agent, portfolio or conversation that the tenant does not have, and for a
-        conversation with another agent. Unauthorized for a claimed key that does not exist, is
-        revoked or has expired.
+        conversation with another agent or of another subject. Unauthorized for a claim that is
+        nobody's, or is revoked or has expired.
         """
         named, claimed = isinstance(question.agent, str), isinstance(scope, Claim)
         [row] = await self._database.fetch(
             CLAIM if claimed else LOAD,
-            scope.key_digest if isinstance(scope, Claim) else scope.tenant_id,
             None if named else checked_id(int(question.agent)),
             question.agent if named else None,
             None if question.portfolio_id is None else checked_id(question.portfolio_id),
             question.conversation_id,
+            *(values_of(scope) if isinstance(scope, Claim) else who(scope)),
         )
-        if claimed and row["key_id"] is None:
-            raise Unauthorized(UNKNOWN_KEY)
+        if claimed and row["subject"] is None:
+            raise Unauthorized(UNKNOWN)
         if row["agent_id"] is None:
             raise NotFound("There is no such agent.")
         if question.portfolio_id is not None and row["portfolio_id"] is None:
             raise NotFound("There is no such portfolio.")
         if question.conversation_id is not None and not row["conversation_found"]:
             raise NotFound("There is no such conversation with this agent.")
-        return _loaded(row, scope_of_key(row) if claimed else None)
+        found = resolved(row) if isinstance(scope, Claim) else scope
+        return _loaded(row, found.tenant_id, found if claimed else None)
 
     async def begin_turn(self, scope: Scope, turn: Turn, key: IdempotencyKey | None) -> Begun:
         """Store the question and its run, or find the run of a request that was sent before.
@@ -93,9 +98,8 @@ class PgConversations:
         """
         [row] = await self._database.fetch(
             BEGIN,
-            scope.tenant_id,
+            *who(scope),
             _payload(turn),
-            scope.subject,
             key.key if key else None,
             key.digest if key else None,
             DEAD_AFTER,
@@ -128,10 +132,10 @@ class PgConversations:
 
         Stores nothing where the agent or the continued conversation was deleted meanwhile.
         """
-        await self._database.fetch(STORE, scope.tenant_id, _payload(turn))
+        await self._database.fetch(STORE, *who(scope), _payload(turn))
 
 
-def _loaded(row: asyncpg.Record, scope: Scope | None) -> Loaded:
+def _loaded(row: asyncpg.Record, tenant_id: int, scope: Scope | None) -> Loaded:
     history: list[ChatMessage] = []
     for question, answer in zip(row["questions"] or (), row["answers"] or (), strict=True):
         history += (ChatMessage("user", question), ChatMessage("assistant", answer))
@@ -151,6 +155,9 @@ def _loaded(row: asyncpg.Record, scope: Scope | None) -> Loaded:
         fallback_provider=row["fallback_provider"],
         fallback_model=row["fallback_model"],
         semantic_threshold=row["semantic_threshold"],
+        tenant_id=tenant_id,
+        base_url=row["base_url"],
+        sealed_key=row["api_key_sealed"],
     )
     return Loaded(
         agent=agent,

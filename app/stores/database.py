@@ -19,7 +19,9 @@ from sqlalchemy.ext.asyncio import (
 
 from app.chat.model import Scope
 from app.errors import NotFound
+from app.stores import pooled
 from app.stores.connections import Connections, Prepared
+from app.stores.roles import RoleReport, role_of
 from app.stores.translate import translated
 
 MAX_ID = 2**63 - 1
@@ -31,7 +33,7 @@ SERVER_SETTINGS = {
     "plan_cache_mode": "auto",
     "jit": "off",
 }
-SET_TENANT = "SELECT set_config('app.tenant_id', $1, true)"
+ENTER = "SELECT enter($1, $2, $3, $4)"
 
 
 @dataclass(slots=True)
@@ -46,20 +48,6 @@ class Counts:
         self.acquired += 1
 
 
-@dataclass(frozen=True, slots=True)
-class RoleReport:
-    """What the service's role could do past row level security; `safe` when nothing."""
-
-    role: str
-    superuser: bool
-    bypasses_rls: bool
-    owns_tables: bool
-
-    @property
-    def safe(self) -> bool:
-        return not (self.superuser or self.bypasses_rls or self.owns_tables)
-
-
 class Database:
     """Two pools on one database. Every error of theirs leaves as an AppError.
 
@@ -72,8 +60,12 @@ class Database:
         connections: Connections,
         engine: AsyncEngine,
         administered: "Counts",
+        *,
+        pooler: bool = False,
     ) -> None:
         self._connections = connections
+        self._pooler = pooler
+        self._enter = ENTER + pooled.MAKE_SETTINGS if pooler else ENTER
         self._engine = engine
         self._administered = administered
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -86,14 +78,16 @@ class Database:
         pool_size: int = 10,
         timeout_seconds: float = 5.0,
         waited: Callable[[float], None] = lambda _: None,
+        pooler: bool = False,
     ) -> "Database":
         """Connect. `timeout_seconds` bounds connecting, waiting for a connection and each
-        statement. Raises DatabaseUnavailable."""
+        statement; `pooler`: the address is that of one in transaction mode (`app.stores.pooled`).
+        Raises DatabaseUnavailable."""
         connect: dict[str, Any] = {
             "dsn": app_url,
             "timeout": timeout_seconds,
             "command_timeout": timeout_seconds,
-            "server_settings": SERVER_SETTINGS,
+            **(pooled.ASYNCPG if pooler else {"server_settings": SERVER_SETTINGS}),
         }
 
         administered = Counts()
@@ -122,7 +116,8 @@ class Database:
                 raise
         engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=creator,  # one parser for the DSN: asyncpg's, unix sockets included
+            # One parser for the DSN: asyncpg's, unix sockets included.
+            connect_args={"async_creator_fn": creator, **(pooled.SQLALCHEMY if pooler else {})},
             pool_size=max(2, pool_size // 2),
             max_overflow=0,
             pool_timeout=timeout_seconds,
@@ -131,7 +126,8 @@ class Database:
             json_deserializer=orjson.loads,
         )
         event.listen(engine.sync_engine, "engine_connect", administered.lent)
-        return cls(Connections(pool, prepared, timeout_seconds, waited), engine, administered)
+        connections = Connections(pool, prepared, timeout_seconds, waited)
+        return cls(connections, engine, administered, pooler=pooler)
 
     async def close(self) -> None:
         """Close both pools; what is still running is cut off after the timeout."""
@@ -144,8 +140,8 @@ class Database:
         with translated():
             async with self._sessions.begin() as session:
                 await session.execute(
-                    text("SELECT set_config('app.tenant_id', :tenant, true)"),
-                    {"tenant": str(scope.tenant_id)},
+                    text(self._enter.replace("$", ":n")),
+                    {f"n{n}": value for n, value in enumerate(who(scope), 1)},
                 )
                 yield session
 
@@ -164,15 +160,20 @@ class Database:
     async def transaction(self, scope: Scope) -> AsyncIterator[asyncpg.Connection]:
         """One transaction of the tenant on asyncpg, for what SQLAlchemy would do slowly."""
         async with self.connection() as connection, connection.transaction():
-            await connection.execute(SET_TENANT, str(scope.tenant_id))
+            await connection.execute(self._enter, *who(scope))
             yield connection
 
     async def fetch(self, query: str, *values: Any) -> Sequence[asyncpg.Record]:
-        """Run one statement in one round trip. It sets its tenant itself."""
+        """Run one statement in one round trip (behind a pooler in four). It sets its tenant
+        itself."""
         with translated():
             connection, whole = await self._connections.take(), False
             try:
-                rows: Sequence[asyncpg.Record] = await connection.fetch(query, *values)
+                rows: Sequence[asyncpg.Record]
+                if self._pooler:
+                    rows = await pooled.fetch(connection, query, values)
+                else:
+                    rows = await connection.fetch(query, *values)
                 whole = True
             finally:
                 await self._connections.give_back(connection, whole=whole)
@@ -203,12 +204,13 @@ class Database:
 
     async def check_role(self) -> RoleReport:
         """What the role of this service may do that it should not; the caller logs or refuses."""
-        [row] = await self.fetch(
-            "SELECT rolname, rolsuper, rolbypassrls, EXISTS ("
-            "SELECT FROM pg_class WHERE relowner = r.oid AND relkind IN ('r', 'p')) AS owns "
-            "FROM pg_roles r WHERE rolname = current_user"
-        )
-        return RoleReport(*row)
+        async with self.connection() as connection, connection.transaction():
+            return await role_of(connection)
+
+
+def who(scope: Scope) -> tuple[int, str, str, Sequence[int] | None]:
+    """The values of the SQL function `enter`, which row level security goes by."""
+    return scope.tenant_id, scope.subject, scope.role, scope.portfolios
 
 
 def checked_id(value: int) -> int:
@@ -219,14 +221,15 @@ def checked_id(value: int) -> int:
 
 
 async def _register_codecs(connection: asyncpg.Connection) -> None:
-    await register_vector(connection)
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        encoder=lambda value: b"\x01" + orjson.dumps(value),  # the format's version, then the text
-        decoder=lambda data: orjson.loads(data[1:]),
-        format="binary",
-    )
+    async with connection.transaction():  # it looks the types up, in two steps each
+        await register_vector(connection)
+        await connection.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            encoder=lambda value: b"\x01" + orjson.dumps(value),  # the format's version, the text
+            decoder=lambda data: orjson.loads(data[1:]),
+            format="binary",
+        )
 
 
 async def _keep(_: asyncpg.Connection) -> None:

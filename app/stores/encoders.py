@@ -15,7 +15,7 @@ from pgvector import HalfVector
 
 from app.chat.model import Scope, Vector
 from app.errors import EncoderUnavailable, NotFound
-from app.stores.database import Database, checked_id
+from app.stores.database import Database, checked_id, who
 
 # An advisory lock, because it is fair: a row's shared locks would keep an exclusive one waiting
 # for as long as there is always some document being indexed.
@@ -27,7 +27,7 @@ SELECT e.id, e.name, e.dimension
   FROM portfolios p JOIN encoders e ON e.id IN (p.encoder_id, p.next_encoder_id)
  WHERE p.id = $1 ORDER BY e.id = p.encoder_id DESC
 """
-SERVING = "SELECT portfolio_encoder($1, $2) AS name"
+SERVING = "SELECT portfolio_encoder(enter($1, $2, $3, $4), $5) AS name"
 # One statement of a large document's transaction takes up to half a second; it has dozens.
 EXCLUDE_SECONDS = 60.0
 
@@ -78,7 +78,7 @@ class Encoders:
 
     async def serving(self, scope: Scope, portfolio_id: int) -> str:
         """The name of the encoder that serves the portfolio; NotFound for the portfolio."""
-        [row] = await self._database.fetch(SERVING, scope.tenant_id, checked_id(portfolio_id))
+        [row] = await self._database.fetch(SERVING, *who(scope), checked_id(portfolio_id))
         if row["name"] is None:
             raise NotFound
         return str(row["name"])

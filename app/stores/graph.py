@@ -9,11 +9,11 @@ from app.chat.model import Scope
 from app.ingest.ports import IndexedChunk
 from app.retrieval.graph import Link
 from app.retrieval.ports import Hit
-from app.stores.database import Database, checked_id
+from app.stores.database import Database, checked_id, who
 from app.stores.hits import hit
 
-NEIGHBOURHOOD = "SELECT * FROM graph_neighbourhood($1, $2, $3, $4)"
-HITS = "SELECT * FROM graph_hits($1, $2, $3)"
+NEIGHBOURHOOD = "SELECT * FROM graph_neighbourhood(enter($1, $2, $3, $4), $5, $6, $7)"
+HITS = "SELECT * FROM graph_hits(enter($1, $2, $3, $4), $5, $6)"
 INSERT_MENTIONS = """
 INSERT INTO rag_mention (portfolio_id, key, chunk_id, tenant_id)
 SELECT $2, g.key, c.id, $1
@@ -34,15 +34,13 @@ class PgGraph:
         """Those of `keys` that the portfolio has, and the names two hops around them, each with
         its chunks; bounded. NotFound for the portfolio."""
         rows = await self._database.fetch(
-            NEIGHBOURHOOD, scope.tenant_id, checked_id(portfolio_id), list(keys), dict(filters)
+            NEIGHBOURHOOD, *who(scope), checked_id(portfolio_id), list(keys), dict(filters)
         )
         return [Link(row["key"], row["asked"], row["chunks"]) for row in rows]
 
     async def hits(self, scope: Scope, scores: Mapping[int, float]) -> Sequence[Hit]:
         """The tenant's chunks of these ids with these scores, the best first, then by id."""
-        rows = await self._database.fetch(
-            HITS, scope.tenant_id, list(scores), list(scores.values())
-        )
+        rows = await self._database.fetch(HITS, *who(scope), list(scores), list(scores.values()))
         return [hit(row) for row in rows]
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from app.chat.model import Scope
 from app.retrieval.ports import Hit
-from app.stores.database import Database, checked_id
+from app.stores.database import Database, checked_id, who
 from app.stores.hits import hit
 
-SEARCH = "SELECT * FROM search_keywords($1, $2, $3, $4, $5, $6)"
+SEARCH = "SELECT * FROM search_keywords(enter($1, $2, $3, $4), $5, $6, $7, $8, $9)"
 
 
 class PgKeywords:
@@ -33,7 +33,7 @@ class PgKeywords:
         are equalities on the documents' metadata. NotFound for the portfolio."""
         found = await self._database.fetch(
             SEARCH,
-            scope.tenant_id,
+            *who(scope),
             checked_id(portfolio_id),
             query,
             language,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from app.stores import pooled
 from app.stores.translate import translated
 
 if TYPE_CHECKING:
@@ -68,10 +69,25 @@ async def check(owner_url: str) -> None:
 async def current(owner_url: str) -> str | None:
     """The revision the database is at, None before the first."""
     async with as_owner(owner_url) as connection:
-        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-            return None
-        version: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-        return version
+        return await _revision(connection)
+
+
+async def is_current(app_url: str) -> bool:
+    """Whether the database, asked as the service's role, is prepared for this version, or for a
+    later one that this still serves on. Raises DatabaseUnavailable."""
+    try:
+        with translated():
+            async with pooled.connected(app_url) as connection:
+                return (await _revision(connection) or "") >= head()
+    except asyncpg.InsufficientPrivilegeError:  # `prepare`, which comes last, has not shown it yet
+        return False
+
+
+async def _revision(connection: asyncpg.Connection) -> str | None:
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    version: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return version
 
 
 @asynccontextmanager

@@ -5,11 +5,11 @@ from typing import Any
 
 from app.chat.model import Scope, Vector
 from app.retrieval.ports import Hit
-from app.stores.database import Database, checked_id
+from app.stores.database import Database, checked_id, who
 from app.stores.encoders import Encoders
 from app.stores.hits import hit
 
-SEARCH = "SELECT * FROM search_pairs($1, $2, $3, $4, $5, $6)"
+SEARCH = "SELECT * FROM search_pairs(enter($1, $2, $3, $4), $5, $6, $7, $8, $9)"
 
 
 class PgPairs:
@@ -32,7 +32,7 @@ class PgPairs:
         row = await self._encoders.find(encoder)
         found = await self._database.fetch(
             SEARCH,
-            scope.tenant_id,
+            *who(scope),
             checked_id(portfolio_id),
             row.id,
             row.halfvec(vector),

@@ -7,11 +7,11 @@ import asyncpg
 
 from app.chat.model import Scope, Vector
 from app.retrieval.ports import EncoderChanged, Hit
-from app.stores.database import Database, checked_id
+from app.stores.database import Database, checked_id, who
 from app.stores.encoders import Encoders
 from app.stores.hits import hit
 
-VECTOR = "SELECT * FROM search_vectors($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+VECTOR = "SELECT * FROM search_vectors(enter($1, $2, $3, $4), $5, $6, $7, $8, $9, $10, $11, $12)"
 CHANGED = "CS001"  # what `search_vectors` raises where another encoder serves the portfolio
 
 
@@ -43,7 +43,7 @@ class PgPassages:
         try:
             found = await self._database.fetch(
                 VECTOR,
-                scope.tenant_id,
+                *who(scope),
                 checked_id(portfolio_id),
                 row.id,
                 row.dimension,

@@ -4,22 +4,27 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat.administration import Page, PortfolioRecord
 from app.chat.model import Scope
 from app.errors import NotFound
+from app.stores import access
 from app.stores.agents import check_settable
 from app.stores.database import Database, checked_id
 from app.stores.encoders import Encoders
 from app.stores.pages import after_id, page
-from app.stores.schema import portfolios
+from app.stores.schema import portfolio_access, portfolios
 
-SETTABLE = frozenset(("name", "description"))
+SETTABLE = frozenset(("name", "description")) | access.LISTS
 SHOWN = (
     portfolios.c.id, portfolios.c.name, portfolios.c.description, portfolios.c.version,
     portfolios.c.document_count, portfolios.c.chunk_count, portfolios.c.created_at,
-    portfolios.c.updated_at,
+    portfolios.c.updated_at, *access.SHOWN,
 )  # fmt: skip
+READING = select(*SHOWN).outerjoin_from(
+    portfolios, portfolio_access, portfolio_access.c.portfolio_id == portfolios.c.id
+)
 # The cascade takes 16 µs for each chunk: two million of them are within it.
 DELETE_SECONDS = 60.0
 MISSING = "There is no such portfolio."
@@ -38,41 +43,51 @@ class PgPortfolios:
         self._preferred = encoders
 
     async def create(self, scope: Scope, values: Mapping[str, Any]) -> PortfolioRecord:
-        """Conflict when the name is taken."""
+        """Conflict when the name is taken, InvalidInput for somebody unknown in a list."""
         check_settable(values, SETTABLE)
         encoder = await self._encoders.first(self._preferred)
         statement = insert(portfolios).values(
-            tenant_id=scope.tenant_id, encoder_id=encoder.id, **values
+            tenant_id=scope.tenant_id, encoder_id=encoder.id, **_columns(values)
         )
         async with self._database.session(scope) as session:
-            return _record((await session.execute(statement.returning(*SHOWN))).one())
+            made = (await session.execute(statement.returning(portfolios.c.id))).scalar_one()
+            return await _saved(session, scope, made, values)
 
     async def list(self, scope: Scope, limit: int, after: str | None) -> Page[PortfolioRecord]:
-        statement = select(*SHOWN).where(portfolios.c.id > after_id(after))
+        statement = READING.where(portfolios.c.id > after_id(after))
         statement = statement.order_by(portfolios.c.id).limit(limit + 1)
         async with self._database.session(scope) as session:
             rows = (await session.execute(statement)).all()
         return page(rows, limit, _record, lambda row: str(row.id))
 
     async def get(self, scope: Scope, portfolio_id: int) -> PortfolioRecord:
-        statement = select(*SHOWN).where(portfolios.c.id == checked_id(portfolio_id))
+        statement = READING.where(portfolios.c.id == checked_id(portfolio_id))
         async with self._database.session(scope) as session:
             row = (await session.execute(statement)).one_or_none()
-        return _found(row)
+        if row is None:
+            raise NotFound(MISSING)
+        return _record(row)
+
+    async def check_writable(self, scope: Scope, portfolio_id: int) -> None:
+        """Raise NotFound for one that the scope does not see, Forbidden for one that it may not
+        add documents to."""
+        await access.check_writable(self._database, scope, portfolio_id)
 
     async def update(
         self, scope: Scope, portfolio_id: int, values: Mapping[str, Any]
     ) -> PortfolioRecord:
-        """Change name or description. Its content, and so its version, stays the same."""
+        """Change name, description or access. Its content, and so its version, stays the same."""
         check_settable(values, SETTABLE)
         statement = (
             update(portfolios)
             .where(portfolios.c.id == checked_id(portfolio_id))
-            .values(**values, updated_at=func.now())
-            .returning(*SHOWN)
+            .values(**_columns(values), updated_at=func.now())
+            .returning(portfolios.c.id)
         )
         async with self._database.session(scope) as session:
-            return _found((await session.execute(statement)).one_or_none())
+            if (await session.execute(statement)).one_or_none() is None:
+                raise NotFound(MISSING)
+            return await _saved(session, scope, portfolio_id, values)
 
     async def delete(self, scope: Scope, portfolio_id: int) -> None:
         """Remove the portfolio with everything of it; its agents keep running without one."""
@@ -86,10 +101,17 @@ class PgPortfolios:
             raise NotFound(MISSING)
 
 
-def _found(row: Row[*tuple[Any, ...]] | None) -> PortfolioRecord:
-    if row is None:
-        raise NotFound(MISSING)
-    return _record(row)
+def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the table itself."""
+    return {name: value for name, value in values.items() if name not in access.LISTS}
+
+
+async def _saved(
+    session: AsyncSession, scope: Scope, portfolio_id: int, values: Mapping[str, Any]
+) -> PortfolioRecord:
+    await access.save_lists(session, scope, portfolio_id, values)
+    found = await session.execute(READING.where(portfolios.c.id == portfolio_id))
+    return _record(found.one())
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> PortfolioRecord:

@@ -22,12 +22,16 @@ SELECT $1, 'default', 'Answers from the sample portfolio.', $2, 'auto', id, 15, 
   FROM portfolio
 """
 
+# So that the service's role can wait for its schema (`is_current`).
+SHOW_REVISION = "GRANT SELECT ON alembic_version TO citestream_app"
+
 
 async def prepare(owner_url: str, encoder_name: str, dimension: int) -> None:
     """Make room for the encoder's vectors, and on the very first start a tenant `default` with
     an agent `default` and a portfolio `sample`. What a user deletes of these stays deleted."""
     async with as_owner(owner_url) as connection:
         encoder_id = await ensure_encoder(connection, encoder_name, dimension)
+        await connection.execute(SHOW_REVISION)
         async with connection.transaction():
             tenant = await connection.fetchval(
                 "INSERT INTO tenants (name) SELECT 'default' "

@@ -40,11 +40,12 @@ PATIENCE_SECONDS = 3.0
 NO_KEY = -2  # instead of a time to live
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
-Find = Callable[[Scope, UUID], Run | None]
+Find = Callable[[int, UUID], Run | None]
 
 
 class RedisRunStreams:
-    """`app.chat.elsewhere.RunStreams`. `find` gives this process's runs. Close with `aclose()`."""
+    """`app.chat.elsewhere.RunStreams`. `find` gives this process's runs, by
+    tenant and id. Close with `aclose()`."""
 
     def __init__(self, url: str, find: Find) -> None:
         self._find = find
@@ -186,7 +187,7 @@ class RedisRunStreams:
 
     def _hear(self, message: str) -> None:
         what, tenant, run_id = message.split()
-        run = self._find(Scope(int(tenant)), UUID(run_id))
+        run = self._find(int(tenant), UUID(run_id))
         if run is None or run.finished:
             return
         if what == CANCEL:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -25,9 +27,11 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, JSONB
 
 PARTITION_PREFIX = "rag_embedding_p"
+# What is encrypted (app/vault). `citestream keys rotate` goes by it.
+SEALED = DOMAIN("sealed", LargeBinary)
 
 metadata = MetaData()
 
@@ -74,7 +78,12 @@ users = Table(
     _tenant(),
     _text("email"),
     _text("role"),
+    _text("name", ""),
+    Column("disabled_at", DateTime(timezone=True)),
+    Column("tokens_after", DateTime(timezone=True)),
+    _now("created_at"),
     UniqueConstraint("tenant_id", "email", name="uq_users_tenant_id_email"),
+    Index("ix_users_email", "email"),
 )
 
 api_keys = Table(
@@ -90,7 +99,11 @@ api_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     _now("created_at"),
+    _text("kind", "key"),
+    Column("parent_id", BigInteger, ForeignKey("api_keys.id", ondelete="CASCADE")),
+    Column("portfolio_ids", ARRAY(BigInteger)),
     UniqueConstraint("key_hash", name="uq_api_keys_key_hash"),
+    Index("ix_api_keys_parent_id", "parent_id"),
     Index("ix_api_keys_tenant_id", "tenant_id"),
     Index("ix_api_keys_user_id", "user_id"),
 )
@@ -125,6 +138,21 @@ portfolios = Table(
     UniqueConstraint("tenant_id", "name", name="uq_portfolios_tenant_id_name"),
 )
 
+portfolio_access = Table(
+    "portfolio_access",
+    metadata,
+    Column(
+        "portfolio_id",
+        BigInteger,
+        ForeignKey("portfolios.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    _tenant(),
+    Column("readers", ARRAY(Text)),
+    Column("writers", ARRAY(Text), nullable=False, server_default="{}"),
+    Index("ix_portfolio_access_tenant_id", "tenant_id"),
+)
+
 agents = Table(
     "agents",
     metadata,
@@ -139,6 +167,9 @@ agents = Table(
     Column("persona_portfolio_id", BigInteger, ForeignKey("portfolios.id", ondelete="SET NULL")),
     Column("fallback_provider", Text),
     Column("fallback_model", Text),
+    Column("base_url", Text),
+    Column("api_key_sealed", SEALED),
+    Column("api_key_last4", Text),
     Column("semantic_threshold", Double),
     _number("top_k", "15", Integer),
     _number("max_tokens", "6000", Integer),
@@ -307,7 +338,13 @@ conversations = Table(
     _text("title"),
     _now("created_at"),
     _now("updated_at"),
-    Index("ix_conversations_tenant_id", "tenant_id", "updated_at", "id"),
+    Column(
+        "subject",
+        Text,
+        nullable=False,
+        server_default=text("NULLIF(current_setting('app.subject', true), '')"),
+    ),
+    Index("ix_conversations_tenant_id", "tenant_id", "subject", "updated_at", "id"),
     Index("ix_conversations_agent_id", "agent_id"),
 )
 
@@ -383,4 +420,51 @@ idempotency_keys = Table(
     Column("run_id", Uuid, nullable=False),
     _now("created_at"),
     Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    _identity(),
+    _number("tenant_id"),
+    Column("at", DateTime(timezone=True), nullable=False),
+    _text("subject"),
+    _text("role"),
+    _text("action"),
+    _text("object_kind"),
+    Column("object_id", Text),
+    _text("result"),
+    _number("status", None, SmallInteger),
+    _number("count", "1", Integer),
+    _text("request_id"),
+    Column("address", Text),
+    Index("ix_audit_log_at", "at"),
+    Index("ix_audit_log_tenant_id", "tenant_id", "id"),
+)
+
+usage_daily = Table(
+    "usage_daily",
+    metadata,
+    Column("tenant_id", BigInteger, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    _number("answers", "0"),
+    _number("prompt_tokens", "0"),
+    _number("completion_tokens", "0"),
+    Column("cost", Numeric, nullable=False, server_default="0"),
+)
+
+usage_reservations = Table(
+    "usage_reservations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _tenant(),
+    _text("subject"),
+    Column("day", Date, nullable=False),
+    Column("cost", Numeric, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("settled", Boolean, nullable=False, server_default=text("false")),
+    Index("ix_usage_reservations_expires_at", "tenant_id", "expires_at"),
+    Index("ix_usage_reservations_open", "tenant_id", "day", postgresql_where=text("NOT settled")),
 )

@@ -2,10 +2,13 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
 from sqlalchemy import Table, update
 
+from app.chat.keys import SESSION_PREFIX
 from app.chat.model import Claim, Scope
 from app.errors import NotFound
 from app.stores.database import Database, checked_id
@@ -14,6 +17,14 @@ from app.stores.schema import agents, portfolios, tenants
 KEY_PREFIX = "cs_"
 KEY_BYTES = 32  # 256 random bits need no slow hash: nobody can try them all
 DEFAULT_TENANT = "default"
+RESOLVE = "SELECT * FROM resolve_credential($1, $2, $3, $4)"
+RESOLVE_ALL = """
+SELECT r.*
+  FROM unnest($1::bytea[], $2::text[], $3::text[], $4::timestamptz[]) WITH ORDINALITY
+       AS c (key_hash, user_name, tenant, issued, number)
+ CROSS JOIN LATERAL resolve_credential(c.key_hash, c.user_name, c.tenant, c.issued) r
+ ORDER BY c.number
+"""
 
 
 class PgCredentials:
@@ -23,21 +34,25 @@ class PgCredentials:
         self._database = database
         self._default: Scope | None = None
 
-    async def resolve(self, key: str) -> Scope | None:
-        """The scope of a key that exists, is not revoked and has not expired, else None."""
-        if not key.startswith(KEY_PREFIX):
-            return None
-        [row] = await self._database.fetch("SELECT * FROM resolve_api_key($1)", _hash(key))
-        return None if row["key_id"] is None else scope_of_key(row)
+    async def resolve(self, claim: Claim) -> Scope | None:
+        """The scope of a credential that exists, is not revoked and has not expired, else None."""
+        [row] = await self._database.fetch(RESOLVE, *values_of(claim))
+        return None if row["subject"] is None else resolved(row)
+
+    async def resolve_all(self, claims: Sequence[Claim]) -> Sequence[Scope | None]:
+        """The same of several at once, in their order."""
+        columns = zip(*(values_of(claim) for claim in claims), strict=True)
+        rows = await self._database.fetch(RESOLVE_ALL, *(list(column) for column in columns))
+        return [None if row["subject"] is None else resolved(row) for row in rows]
 
     def claim(self, key: str) -> Claim | None:
-        """What stands for the key until a question is loaded with it; None where it cannot be one
-        of ours."""
-        return Claim(_hash(key)) if key.startswith(KEY_PREFIX) else None
+        """What stands for the key or session until something is done with it; None for what cannot
+        be one of ours."""
+        return Claim(digest_of(key)) if key.startswith(KEY_PREFIX) else None
 
     async def create(self, tenant: str, name: str) -> str:
         """Make an API key of the owner's role for the tenant (created when new)."""
-        key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+        key = new_key()
         [row] = await self._database.fetch("SELECT ensure_tenant($1) AS id", tenant)
         async with self._database.transaction(Scope(row["id"])) as connection:
             await connection.execute(
@@ -45,10 +60,19 @@ class PgCredentials:
                 "VALUES ($1, $2, 'owner', $3, $4)",
                 row["id"],
                 name,
-                _hash(key),
+                digest_of(key),
                 key[-4:],
             )
         return key
+
+    async def owner_of(self, tenant: str, *, create: bool = False) -> Scope:
+        """The owner of the tenant of this name. NotFound where there is none, unless it is to be
+        made."""
+        query = "SELECT ensure_tenant($1) AS id" if create else "SELECT find_tenant($1) AS id"
+        [row] = await self._database.fetch(query, tenant)
+        if row["id"] is None:
+            raise NotFound("There is no such tenant.")
+        return Scope(row["id"])
 
     async def default_scope(self) -> Scope:
         """The owner of the `default` tenant, asked for once; NotFound before `prepare`."""
@@ -85,10 +109,27 @@ class PgInvalidation:
                     raise NotFound
 
 
-def scope_of_key(row: asyncpg.Record) -> Scope:
-    """Of a key that was found."""
-    return Scope(row["tenant_id"], f"key:{row['key_id']}", row["role"])
+def new_key() -> str:
+    """A key's secret, which nobody takes for a session's."""
+    while True:
+        key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+        if not key.startswith(SESSION_PREFIX):
+            return key
 
 
-def _hash(key: str) -> bytes:
+def values_of(claim: Claim) -> tuple[bytes | None, str | None, str | None, datetime | None]:
+    """What `resolve_credential` is called with."""
+    return claim.key_digest, claim.user, claim.tenant, claim.issued_at
+
+
+def resolved(row: asyncpg.Record) -> Scope:
+    """Of a credential that was found."""
+    limited = row["portfolios"]
+    return Scope(
+        row["tenant_id"], row["subject"], row["role"], None if limited is None else tuple(limited)
+    )
+
+
+def digest_of(key: str) -> bytes:
+    """What is stored of a key: enough to know it again."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -11,9 +11,14 @@ class SchemaOutdated(DatabaseUnavailable):
     """The database does not have this version's tables; run `citestream migrate`."""
 
 
+class NotThroughPooler(DatabaseUnavailable):
+    """The address of the database is that of a pooler; set CITESTREAM_DATABASE__POOLER=true."""
+
+
 # By the longest prefix of the SQLSTATE. Integrity errors are a caller's: names taken, ids gone.
 BY_STATE: dict[str, type[AppError]] = {
     "08": DatabaseUnavailable,  # connection
+    "08P01": NotThroughPooler,  # a parameter of the connection that PgBouncer does not know
     "22": InvalidInput,  # data: out of range, NUL, not UTF-8
     "23502": InvalidInput,  # not null
     "23503": NotFound,  # foreign key

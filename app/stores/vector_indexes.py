@@ -101,7 +101,7 @@ class VectorIndexes:
                 failing = False
             except (AppError, asyncpg.PostgresError) as error:
                 if not failing:  # once, not every few seconds
-                    log.warning("vector_indexes_wait", reason=repr(error))
+                    log.warning("vector_indexes_wait", reason=type(error).__name__)
                 failing = True
             await asyncio.sleep(EVERY_SECONDS)
 

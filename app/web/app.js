@@ -3,7 +3,7 @@
  *
  * Text of answers and documents is untrusted: it reaches the page through text nodes only, never
  * as HTML, and a link only when it is http(s). The parts, in order: the event stream, the API,
- * Markdown, the passage panel, one turn, and the page around them.
+ * who is signed in, Markdown, the passage panel, one turn, and the page around them.
  */
 
 const MAX_MESSAGE_CHARS = 8000;
@@ -77,19 +77,36 @@ async function failureOf(response) {
   );
 }
 
-async function call(path, body, signal) {
-  const init = body === undefined ? { signal } : {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-    signal,
-  };
-  let response;
+async function send(path, body, signal, method) {
+  const headers = {};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (method !== "GET" && session?.csrf_token) headers["X-CSRF-Token"] = session.csrf_token;
   try {
-    response = await fetch(path, { cache: "no-store", credentials: "same-origin", ...init });
+    return await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal,
+      cache: "no-store",
+      credentials: "same-origin",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure("The server could not be reached.");
+  }
+}
+
+async function call(path, body, signal, method = body === undefined ? "GET" : "POST") {
+  let response = await send(path, body, signal, method);
+  if (response.status === 403 && method !== "GET" && session?.csrf_token) {
+    // Another tab may have signed in since: the browser has one cookie for both.
+    const former = session;
+    const now = await readSession();
+    if (now.subject !== former.subject) {
+      page.entered().then(() => page.trouble(`${nameOf(now)} has signed in in another tab.`));
+      throw new Failure("Somebody else has signed in.", { retryable: false });
+    }
+    if (now.csrf_token !== former.csrf_token) response = await send(path, body, signal, method);
   }
   if (!response.ok) throw await failureOf(response);
   return response;
@@ -137,6 +154,39 @@ async function* ask(agent, body, signal) {
   throw new Failure("The connection ended before the answer was complete.");
 }
 
+/* ---- Who is signed in ------------------------------------------------------------------------ */
+
+// As the server describes it. The cookie itself is kept from scripts, and nothing is kept here
+// beyond the page.
+let session = null;
+
+const nameOf = ({ name, subject }) => name ?? subject;
+
+async function readSession() {
+  session = await (await call("/api/session")).json();
+  return session;
+}
+
+async function signIn(credential) {
+  session = null;
+  await call("/api/session", { credential });
+  try {
+    await readSession();
+  } catch (error) {
+    if (error.code !== "unauthorized") throw error;
+    throw new Failure("The browser has not kept the session: open this page by its https address.");
+  }
+}
+
+async function signOut() {
+  try {
+    await call("/api/session", undefined, undefined, "DELETE");
+  } catch (error) {
+    if (error.code !== "unauthorized") throw error;
+  }
+  session = null;
+}
+
 /* ---- DOM and Markdown ------------------------------------------------------------------------ */
 
 const $ = (id) => document.getElementById(id);
@@ -152,10 +202,13 @@ function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A link that says where it leads, whatever its text says; null unless it is http(s). */
 function safeLink(address, ...children) {
   const url = URL.canParse(address) ? new URL(address) : null;
   if (!url || !["http:", "https:"].includes(url.protocol)) return null;
-  return h("a", { href: url.href, rel: "noopener noreferrer", target: "_blank" }, ...children);
+  if (url.username || url.password) return null; // "https://bank.example@elsewhere.example/"
+  return h("a", { href: url.href, rel: "noopener noreferrer", target: "_blank" },
+    h("bdi", {}, ...children), " ", h("span", { className: "host" }, `(${url.host})`));
 }
 
 // Every repetition is bounded or excludes its own opener, so hostile text costs linear time.
@@ -472,7 +525,9 @@ class Turn {
     }
     if (!(error instanceof Failure)) console.error(error);
     const message = error instanceof Failure ? error.message : "The page could not show this answer.";
-    this.#notice("failed", message, this.text ? "This answer is not complete." : null, error.retryable !== false);
+    const signedOut = error.code === "unauthorized";
+    this.#notice("failed", message, this.text ? "This answer is not complete." : null, signedOut || error.retryable !== false);
+    if (signedOut) page.askToSignIn();
   }
 
   #notice(kind, message, more = null, retry = false) {
@@ -496,6 +551,7 @@ class Turn {
 const page = {
   conversation: null,
   running: null, // {turn, abort} while an answer streams
+  subject: null, // who the conversation is of
   following: true,
 
   say(text) {
@@ -529,12 +585,92 @@ const page = {
       $("agent-field").hidden = agents.length < 2;
       this.trouble(agents.length ? null : "There is no agent yet: create one with POST /api/agents.");
     } catch (error) {
-      this.trouble(error.message);
+      if (error.code === "unauthorized") this.askToSignIn();
+      else this.trouble(error.message);
     }
+  },
+
+  /** Finds out who is here. A cookie that is good no more is taken back by the first answer, and
+   * on the server's own machine nobody needs one: hence the second try. */
+  async enter() {
+    for (const last of [false, true]) {
+      try {
+        await readSession();
+        return this.entered();
+      } catch (error) {
+        if (error.code !== "unauthorized") return this.trouble(error.message);
+        if (last) this.askToSignIn();
+      }
+    }
+  },
+
+  entered() {
+    if (this.subject !== null && this.subject !== session.subject) this.restart();
+    this.subject = session.subject;
+    this.trouble(null);
+    this.show({ signedIn: true });
+    $("who").textContent = nameOf(session);
+    $("who").title = `${session.role} of ${session.tenant}`;
+    $("account").hidden = session.by !== "session";
+    this.focus();
+    return this.loadAgents();
+  },
+
+  askToSignIn() {
+    if (!$("sign-in").hidden) return;
+    session = null;
+    $("account").hidden = true;
+    this.trouble(null);
+    this.show({ signedIn: false });
+    $("sign-in").scrollIntoView({ block: "nearest" });
+    $("credential").focus();
+  },
+
+  show({ signedIn }) {
+    $("sign-in").hidden = signedIn;
+    $("composer").hidden = !signedIn;
+    $("restart").hidden = !signedIn;
+    if (!signedIn) $("agent-field").hidden = true;
+    $("welcome").hidden = !signedIn || $("log").childElementCount > 0;
+    this.update(); // a field that is not shown has no height
+  },
+
+  async signIn() {
+    const field = $("credential");
+    const told = $("sign-in-trouble");
+    $("sign-in-send").disabled = true;
+    told.hidden = true;
+    try {
+      await signIn(field.value.trim());
+      field.value = "";
+      field.removeAttribute("aria-invalid");
+      await this.entered();
+      this.say(`Signed in as ${nameOf(session)}.`);
+    } catch (error) {
+      told.textContent = error.message;
+      told.hidden = false;
+      field.setAttribute("aria-invalid", "true");
+      field.select();
+    } finally {
+      $("sign-in-send").disabled = false;
+    }
+  },
+
+  async signOut() {
+    this.stop();
+    try {
+      await signOut();
+    } catch (error) {
+      return this.trouble(error.message);
+    }
+    this.restart();
+    this.askToSignIn();
+    this.say("Signed out.");
   },
 
   async ask(question, replaced = null) {
     if (this.running) return;
+    if (!$("sign-in").hidden) return $("credential").focus();
     const abort = new AbortController();
     const turn = new Turn(question, (failed) => this.ask(failed.question, failed));
     this.running = { turn, abort };
@@ -620,6 +756,11 @@ const page = {
     });
     $("stop").addEventListener("click", () => this.stop());
     $("restart").addEventListener("click", () => this.restart());
+    $("sign-in").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.signIn();
+    });
+    $("sign-out").addEventListener("click", () => this.signOut());
     $("agent").addEventListener("change", () => this.restart());
     $("passage-close").addEventListener("click", () => panel.close());
     document.addEventListener("keydown", (event) => {
@@ -629,7 +770,7 @@ const page = {
       this.following = $("scroll").scrollTop > this.target - FOLLOW_WITHIN_PX;
     });
     this.update();
-    this.loadAgents();
+    this.enter();
     this.focus();
   },
 };

@@ -119,7 +119,6 @@ ADMINISTRATION: list[tuple[str, str, dict[str, Any]]] = [
     ("PATCH", "/api/portfolios/1", {"json": {"name": "x"}}),
     ("DELETE", "/api/portfolios/1", {}),
     ("POST", "/api/portfolios/1/documents", {"json": {"documents": []}}),
-    ("DELETE", "/api/documents/1", {}),
     ("DELETE", "/api/admin/cache", {}),
     ("GET", "/api/admin/stats", {}),
 ]
@@ -133,6 +132,16 @@ async def test_a_member_administers_nothing(
     async with client_of(world, **bearer("member")) as client:
         check_problem(await client.request(method, path, **request_), 403, "forbidden")
     assert not world.invalidation.raised
+
+
+async def test_a_member_removes_no_document() -> None:
+    world = World()
+    async with client_of(world, **bearer("owner")) as client:
+        body = {"documents": [{"title": "Note", "text": "React."}]}
+        await client.post("/api/portfolios/1/documents", json=body)
+        response = await client.delete("/api/documents/1", headers=bearer("member"))
+        check_problem(response, 403, "forbidden")
+        check_problem(await client.delete("/api/documents/2"), 404, "not_found")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ DONE: dict[str, Any] = {
     "finish_reason": "stop",
 }
 TIMES = {"created_at": NOW.isoformat(), "updated_at": NOW.isoformat()}
-AGENT_JSON = {"id": 1, "version": 1, **AGENT, **TIMES}
+NO_KEY = {"base_url": None, "api_key_last4": None, "api_key_state": "none"}
+AGENT_JSON = {"id": 1, "version": 1, **AGENT, **NO_KEY, **TIMES}
 PORTFOLIO_JSON = {
     "id": 1,
     "name": "sample",
@@ -57,6 +58,8 @@ PORTFOLIO_JSON = {
     "version": 1,
     "document_count": 0,
     "chunk_count": 0,
+    "readers": None,
+    "writers": [],
     **TIMES,
 }
 
@@ -169,6 +172,18 @@ async def test_agents(client: httpx2.AsyncClient) -> None:
     deleted = await client.delete("/api/agents/2")
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert (await client.get("/api/agents/2")).status_code == 404
+
+
+async def test_an_agents_key_is_written_and_shown_by_its_end(client: httpx2.AsyncClient) -> None:
+    own = {"provider": "openai", "base_url": "https://llm.example/v1", "api_key": "sk-0123wxyz"}
+    created = await client.post("/api/agents", json={"name": "own", **own})
+    assert created.status_code == 201
+    shown = {"api_key_last4": "wxyz", "api_key_state": "ok"}
+    assert created.json().items() >= ({**own, **shown}.items() - {("api_key", own["api_key"])})
+    assert "sk-0123" not in created.text + (await client.get("/api/agents")).text
+    cleared = await client.patch("/api/agents/2", json={"base_url": None, "api_key": None,
+                                                        "provider": "auto"})  # fmt: skip
+    assert cleared.json().items() >= NO_KEY.items()
 
 
 async def test_portfolios(client: httpx2.AsyncClient) -> None:

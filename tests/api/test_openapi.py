@@ -46,6 +46,11 @@ async def test_the_statuses_of_success(document: dict[str, Any]) -> None:
         "POST /api/portfolios/{portfolio_id}/documents": {"200", "202"},
         "DELETE /api/documents/{document_id}": {"204"},
         "DELETE /api/conversations/{conversation_id}": {"204"},
+        "POST /api/users": {"201"},
+        "DELETE /api/users/{user_id}": {"204"},
+        "POST /api/keys": {"201"},
+        "DELETE /api/keys/{key_id}": {"204"},
+        "DELETE /api/session": {"204"},
     }
 
 
@@ -111,6 +116,9 @@ def test_a_change_has_no_defaults_and_a_new_object_has() -> None:
 def test_a_text_s_bounds_are_those_that_are_checked() -> None:
     content = request_body(DocumentsBody, files=True)["requestBody"]["content"]
     assert set(content) == {"application/json", "multipart/form-data"}
-    item = content["application/json"]["schema"]["properties"]["documents"]["items"]
-    assert item["properties"]["title"]["maxLength"] == 500
-    assert item["properties"]["text"]["minLength"] == 1
+    items = content["application/json"]["schema"]["properties"]["documents"]["items"]
+    text, page = items["anyOf"]
+    assert (text["required"], page["required"]) == (["title", "text"], ["url"])
+    assert text["properties"]["title"]["maxLength"] == 500
+    assert text["properties"]["text"]["minLength"] == 1
+    assert page["properties"]["url"]["maxLength"] == 2000

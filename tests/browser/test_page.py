@@ -7,34 +7,17 @@ milliseconds.
 
 import asyncio
 import json
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, expect
 
-BROWSERS = (  # what scripts/setup looks for too
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-)
-ARGUMENTS = (
-    "--no-sandbox",  # Chromium's sandbox refuses root, which is who runs containers
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+from tests.support.browser import chromium
+
 QUESTION = "Which project reduced checkout time?"
 STREAM = "**/chat/stream"
 SOMETHING = re.compile(r"\S")
@@ -113,13 +96,8 @@ class Relay:
 
 @pytest_asyncio.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail("No browser found: install Debian's chromium or set CHROMIUM to one's path.")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture
@@ -275,7 +253,7 @@ async def test_text_of_an_answer_or_document_never_becomes_markup(
 
     prose = page.locator(".prose")
     await expect(prose).to_have_text(
-        f"{markup} bold 1 [2] [bad](javascript:alert(1)) good c", use_inner_text=True
+        f"{markup} bold 1 [2] [bad](javascript:alert(1)) good (example.com) c", use_inner_text=True
     )
     link = prose.get_by_role("link")
     assert await link.get_attribute("href") == "https://example.com/"

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.api.middleware import SECURITY
 from app.api.problems import SCHEMA
 from app.api.sse import HEARTBEAT_SECONDS
 from tests.support.edge import Edge, client, edge
@@ -160,6 +161,19 @@ async def test_metrics_stay_inside(http: httpx2.AsyncClient, replica: Live) -> N
         response = await http.get(httpx2.URL(http.base_url, raw_path=path.encode()))
         assert response.status_code == 404, path
     assert_problem(await http.get("/metrics", headers={"X-Request-ID": "m"}), 404, "not_found", "m")
+
+
+@pytest.mark.parametrize("path", ["/", "/api/agents", "/api/agents/999999", "/nothing", "/metrics"])
+async def test_security_headers_are_there_once_whoever_answers(
+    http: httpx2.AsyncClient, path: str
+) -> None:
+    response = await http.get(path)
+    for name, _ in SECURITY:
+        assert len(response.headers.get_list(name.decode())) == 1, name
+    assert "strict-transport-security" not in response.headers  # not over plain HTTP
+    if path == "/metrics":  # nginx's own
+        own = {name.decode(): value.decode() for name, value in SECURITY}
+        assert {name: response.headers[name] for name in own} == own
 
 
 async def test_who_asks_too_often_is_told_so(replica: Live) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.bench import cache, concurrency, memory, pool, scale, sync_vs_async
+from app.bench import auth, cache, concurrency, memory, pool, scale, sync_vs_async
 from app.bench.figures import Figure
 from app.bench.installation import OURS, THEIRS, Installation, installation
 from app.bench.zipf import Workload
@@ -16,7 +16,12 @@ from app.tuning.patience import Patience
 from app.tuning.search import tune_search
 from app.tuning.service import Load, tune_service
 
-VARIABLES = {**memory.VARIABLES, **pool.VARIABLES, "CITESTREAM_DATABASE__POOL_SIZE": "7"}
+VARIABLES = {
+    **memory.VARIABLES,
+    **pool.VARIABLES,
+    **auth.VARIABLES,
+    "CITESTREAM_DATABASE__POOL_SIZE": "7",
+}
 CACHED = "answers that were cached and should not be, or were not"
 
 
@@ -88,6 +93,16 @@ async def test_connections_are_counted(running: Installation) -> None:
 
 async def test_settings_reach_what_is_measured(running: Installation) -> None:
     assert (await running.site.statistics())["pools"]["questions"]["size"] == 7
+
+
+async def test_what_credentials_add(running: Installation) -> None:
+    lines: list[str] = []
+    load = auth.Load(requests=10)
+    made = await auth.bench_auth(running, lines.append, 2, load)
+    assert {len(figure.values) for figure in made[:-1]} == {2}
+    assert made[-1].values == [0], "each was answered, and from the cache"
+    assert sum(figure.limit == auth.ADDED_MS for figure in made) == 6
+    assert lines[-1].startswith("round 2 of 2: none ")
 
 
 async def test_cached_answers(running: Installation) -> None:

@@ -141,7 +141,8 @@ async def test_a_data_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path)
 async def test_help_names_every_command(tmp_path: Path) -> None:
     status, printed = await output_of("--help", env=environment(tmp_path))
     assert status == 0
-    for name in ("run", "serve", "encoder", "migrate", "ingest", "ask", "key", "tune"):
+    names = "run", "serve", "encoder", "migrate", "ingest", "ask", "key", "token", "user", "tune"
+    for name in names:
         assert name in printed
 
 

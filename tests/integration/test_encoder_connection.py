@@ -195,6 +195,33 @@ async def test_closing_ends_what_is_on_its_way() -> None:
             await task
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_an_answer_like_any_other(status: int) -> None:
+    """The operator has named a server: the texts and the key go to that one, or nowhere."""
+    elsewhere = Script([SECOND])
+    async with server(elsewhere) as other:
+        head = f"HTTP/1.1 {status} Elsewhere\r\nLocation: {other}/info\r\nContent-Length: 0\r\n\r\n"
+        script = Script([head.encode()])
+        async with server(script) as url:
+            connection = Connection(url, "key", 5.0)
+            answer = await connection.send("GET", "info")
+            await connection.aclose()
+    assert (answer.status_code, answer.is_success) == (status, False)
+    assert elsewhere.asked == []
+
+
+async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, script = Script([SECOND]), Script([whole("first")])
+    async with server(proxy) as other, server(script) as url:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            for variable in (name, name.lower()):
+                monkeypatch.setenv(variable, other)
+        connection = Connection(url, "key", 5.0)
+        assert (await connection.send("GET", "info")).content == b"first"
+        await connection.aclose()
+    assert proxy.asked == []
+
+
 async def test_over_a_unix_socket(tmp_path: Path) -> None:
     script = Script([SECOND])
     async with server(script, tmp_path / "encoder.sock") as url:

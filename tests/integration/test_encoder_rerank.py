@@ -27,7 +27,7 @@ from app.encoder.rerank_wire import MAX_TEXTS
 from app.errors import EncoderUnavailable, InvalidInput
 from app.retrieval.ports import Hit
 from app.retrieval.retriever import HybridRetriever
-from app.settings import RerankerSettings
+from app.settings.sections import RerankerSettings
 from tests.support import tiny_reranker
 from tests.support.command import START_SECONDS, Running
 from tests.support.encoder import encoder_process, scripted_server

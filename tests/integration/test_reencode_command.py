@@ -12,7 +12,7 @@ from uuid import uuid4
 from app.bootstrap import Settings, build_services, migrate
 from app.embedded import Servers
 from app.ingest.ports import NewDocument
-from app.settings import NextEncoderSettings
+from app.settings.sections import NextEncoderSettings
 from tests.support.command import command, environment, output_of
 from tests.support.encoder import Handler, Reply, scripted_server
 from tests.support.reencoding import DenseEncoder

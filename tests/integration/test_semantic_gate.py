@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.encoder.client import EncoderClient
 from app.evaluation.pairs import compare, false_hit_rate, hit_rate, read_pairs, wilson
-from app.settings import CacheSettings
+from app.settings.sections import CacheSettings
 
 PAIRS = Path(__file__).resolve().parents[2] / "examples" / "question-pairs.jsonl"
 

@@ -63,7 +63,8 @@ class Clone:
         self.program("uname", "#!/bin/sh\necho Linux\n")
         self.program("nvidia-smi", "#!/bin/sh\nexit 9\n")
         self.program("chromium", "#!/bin/sh\n")
-        self.program("nginx", "#!/bin/sh\n")
+        for name in ("nginx", "pgbouncer", "helm"):
+            self.program(name, "#!/bin/sh\n")
 
     def program(self, name: str, text: str) -> None:
         (self.programs / name).write_text(text)

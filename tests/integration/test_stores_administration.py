@@ -8,7 +8,7 @@ import pytest
 
 from app.chat.model import Question, Scope
 from app.errors import Conflict, InvalidInput, NotFound
-from tests.support.pg_stores import Stores, fill, turn
+from tests.support.pg_stores import Stores, fill, scope_of, turn
 
 
 async def test_an_agent_lives(stores: Stores, scope: Scope) -> None:
@@ -96,7 +96,7 @@ async def test_lists_are_pages_by_id(stores: Stores, scope: Scope) -> None:
 async def test_a_key_resolves_until_it_is_revoked_or_expires(stores: Stores) -> None:
     key = await stores.credentials.create("keys", "laptop")
     assert re.fullmatch(r"cs_[A-Za-z0-9_-]{43}", key)
-    scope = await stores.credentials.resolve(key)
+    scope = await scope_of(stores.credentials, key)
     assert scope is not None
     assert scope.role == "owner"
     digest = hashlib.sha256(key.encode()).digest()
@@ -116,12 +116,12 @@ async def test_a_key_resolves_until_it_is_revoked_or_expires(stores: Stores) -> 
             expires,
             revoked,
         )
-        assert await stores.credentials.resolve(key) == found
+        assert await scope_of(stores.credentials, key) == found
 
 
 async def test_a_tenant_is_created_once(stores: Stores) -> None:
     keys = [await stores.credentials.create("twice", name) for name in ("a", "b")]
-    scopes = [await stores.credentials.resolve(key) for key in keys]
+    scopes = [await scope_of(stores.credentials, key) for key in keys]
     assert scopes[0] is not None
     assert scopes[1] is not None
     assert scopes[0].tenant_id == scopes[1].tenant_id
@@ -129,7 +129,7 @@ async def test_a_tenant_is_created_once(stores: Stores) -> None:
 
 @pytest.mark.parametrize("key", ["", "cs_", "cs_" + "x" * 43, "x", "cs_\0", "cs_\ud800", "ü"])
 async def test_other_keys_resolve_to_nobody(stores: Stores, key: str) -> None:
-    assert await stores.credentials.resolve(key) is None
+    assert await scope_of(stores.credentials, key) is None
 
 
 async def test_the_default_scope_owns_the_default_tenant(stores: Stores) -> None:

@@ -9,7 +9,7 @@ from app.chat.administration import AgentRecord
 from app.chat.model import ChatMessage, Claim, Question, Scope
 from app.errors import AppError, InvalidInput, NotFound, Unauthorized
 from tests.support.live import unique
-from tests.support.pg_stores import Stores, turn
+from tests.support.pg_stores import Stores, scope_of, turn
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_conversations_page_by_their_latest_turn(
 
 async def test_a_claimed_key_is_checked_with_the_question(stores: Stores) -> None:
     key = await stores.credentials.create(unique("claims"), "laptop")
-    scope, claim = await stores.credentials.resolve(key), stores.credentials.claim(key)
+    scope, claim = await scope_of(stores.credentials, key), stores.credentials.claim(key)
     assert scope is not None
     assert claim is not None
     agent = await stores.agents.create(scope, {"name": "helper", "provider": "extractive"})

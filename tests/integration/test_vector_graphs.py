@@ -19,8 +19,9 @@ SELECT coalesce(sum(pg_stat_get_xact_numscans(i.indexrelid)), 0) AS scans
       'rag_embedding_hnsw_p' || $1::bigint || '_e' || (SELECT id FROM encoders WHERE name = $2))
 """
 SEARCH = """
-SELECT text FROM search_vectors($1, $2, (SELECT id FROM encoders WHERE name = $3), $4, $5, 1,
-                                NULL, 1, 40)
+SELECT text FROM search_vectors(
+    enter($1, 'owner', 'owner', NULL), $2, (SELECT id FROM encoders WHERE name = $3), $4, $5, 1,
+    NULL, 1, 40)
 """
 BUILD = """
 SELECT vector_index_definition($1, e.id, e.dimension) AS statement FROM encoders e WHERE name = $2

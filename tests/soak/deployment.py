@@ -113,6 +113,12 @@ class Deployment:
         _signal(_tree(self._postgres), signal.SIGKILL)
         _child(self._postgres).process.wait()
 
+    def kill_main_postgres(self) -> None:
+        """SIGKILL to its main process alone; the others end when they notice."""
+        child = _child(self._postgres)
+        child.process.kill()
+        child.process.wait()
+
     def stop_postgres(self) -> None:
         """SIGSTOP to all of its processes."""
         _signal(_tree(self._postgres), signal.SIGSTOP)

@@ -44,7 +44,7 @@ async def test_a_stranger_is_told_nothing_but_that_the_key_is_wrong(
             url = f"/api/agents/{number}/{path}"
             response = await tenant.http.post(url, **{**body, "headers": headers})
             assert response.status_code == 401, response.text
-            assert response.json()["detail"] == "This API key is unknown, expired or revoked."
+            assert response.json()["detail"] == "This credential is unknown, expired or revoked."
             assert response.headers["www-authenticate"] == "Bearer"
 
 

@@ -21,7 +21,9 @@ from tests.support.live import Live, unique
 from tests.support.wire import Reply, exchange
 
 TEXT = "Atlas is a dashboard built with React. It was finished in 2021 by Ana Ruiz."
-IDS = ("agent_id", "portfolio_id", "document_id", "conversation_id", "run_id")
+IDS = (
+    "agent_id", "portfolio_id", "document_id", "conversation_id", "run_id", "user_id", "key_id"
+)  # fmt: skip
 TYPES: dict[str, Any] = {
     "object": dict,
     "array": list,
@@ -80,7 +82,12 @@ async def ids(tenant: Tenant) -> Mapping[str, st.SearchStrategy[Any]]:
     agent = await tenant.agent(unique("agent"), portfolio, provider="extractive")
     documents = await tenant.json("GET", f"/api/portfolios/{portfolio}/documents")
     answer = await tenant.ask(agent, "Who finished the Atlas dashboard?")
+    email = f"{unique('person')}@example.com"
+    user = await tenant.json("POST", "/api/users", 201, json={"email": email})
+    key = await tenant.json("POST", "/api/keys", 201, json={"name": "k"})
     known = {
+        "user_id": user["id"],
+        "key_id": key["id"],
         "agent_id": agent,
         "portfolio_id": portfolio,
         "document_id": documents["items"][0]["id"],

@@ -85,7 +85,7 @@ async def test_no_scope_is_answered_with_what_another_was(stage: Stage, place: P
     scale = row_13.Scale(subjects=1, wordings=3, times=2)
     result = await two_tenants(stage, place, scale)
     assert broken(result) - RARE == set(), stage.notes
-    assert result.figures["questions"] == 24 * 3 * 2
+    assert result.figures["questions"] == 28 * 3 * 2
     assert result.figures["hits of the same question"] > 0
     assert result.figures["hits of another wording"] > 0
 

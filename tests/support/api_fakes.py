@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -13,17 +13,23 @@ from uuid import UUID
 import httpx2
 from fastapi import FastAPI
 
+from app.api.revocation import Revocation
 from app.api.services import Services
 from app.api.sse import frame
 from app.chat.administration import (
     AgentRecord,
+    AuditEntry,
+    AuditRecord,
     ConversationRecord,
     MessageRecord,
     Page,
     PortfolioRecord,
+    UserRecord,
 )
 from app.chat.engine import Engine
 from app.chat.events import Done, Event, Failed, Sources, Start, Token
+from app.chat.journal import Journal
+from app.chat.keys import SESSION_PREFIX, Holder, Keys, Opened
 from app.chat.model import (
     Agent,
     Citation,
@@ -34,21 +40,28 @@ from app.chat.model import (
     Scope,
     Usage,
 )
-from app.chat.ports import IdempotencyKey, Provider, Retrieval, RetrievalRequest
+from app.chat.ports import IdempotencyKey, Provider, Reserve, Retrieval, RetrievalRequest
 from app.chat.run import Run
 from app.chat.runs import Runs
 from app.errors import (
     AppError,
     Conflict,
     DatabaseUnavailable,
+    Forbidden,
     Interrupted,
     InvalidInput,
     NotFound,
+    Unauthorized,
 )
+from app.identity.tokens import Tokens
 from app.ingest.check import check_document
 from app.ingest.ingestor import Ingestor
+from app.ingest.jobs import documents_from, perform, result_of
 from app.ingest.ports import Accepted, Backlog, DocumentRecord, Documents, NewDocument
+from app.limits.ports import DayOfUse
 from app.main import create_app
+from app.outgoing.fetch import Pages
+from app.outgoing.guard import Guard
 from app.performance import PerformanceMonitor
 
 Item = TypeVar("Item")
@@ -109,12 +122,18 @@ class ScriptedEngine(Engine):
 
     async def start(
         self,
-        scope: Scope,
+        scope: Scope | Claim,
         question: Question,
         *,
         grace_seconds: float = 0.0,
         key: IdempotencyKey | None = None,
+        reserve: Reserve | None = None,
     ) -> Run:
+        if isinstance(scope, Claim):
+            found = await FakeCredentials().resolve(scope)
+            if found is None:
+                raise Unauthorized
+            scope = found
         self.asked.append((scope, question, grace_seconds))
         if self.refusal is not None:
             raise self.refusal
@@ -194,9 +213,63 @@ class FakeAgents(Records):
     async def create(self, scope: Scope, values: Mapping[str, Any]) -> AgentRecord:
         self.check_name(values)
         number = len(self.records) + 1
-        record = AgentRecord(id=number, version=1, created_at=NOW, updated_at=NOW, **values)
+        shown = with_key_shown(values)
+        record = AgentRecord(id=number, version=1, created_at=NOW, updated_at=NOW, **shown)
         self.records[number] = record
         return record
+
+    async def update(self, scope: Scope, number: int, values: Mapping[str, Any]) -> AgentRecord:
+        record: AgentRecord = await super().update(scope, number, with_key_shown(values))
+        return record
+
+
+def with_key_shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What an agent shows of the key it is given."""
+    shown = dict(values)
+    if "api_key" in shown:
+        key = shown.pop("api_key")
+        shown |= {"api_key_last4": key and key[-4:], "api_key_state": "ok" if key else "none"}
+    return shown
+
+
+class FakeUsers:
+    """One tenant's, by id."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, UserRecord] = {}
+
+    async def create(self, scope: Scope, values: Mapping[str, Any]) -> UserRecord:
+        email, number = values["email"].lower(), len(self.records) + 1
+        if any(each.email == email for each in self.records.values()):
+            raise Conflict
+        named = {"name": "", "role": "member", **values, "email": email}
+        self.records[number] = UserRecord(id=number, created_at=NOW, disabled_at=None, **named)
+        return self.records[number]
+
+    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[UserRecord]:
+        return page(list(self.records.values()), limit, after)
+
+    async def get(self, scope: Scope, user_id: int) -> UserRecord:
+        if scope.tenant_id != OWNER.tenant_id or user_id not in self.records:
+            raise NotFound
+        return self.records[user_id]
+
+    async def find(self, scope: Scope, email: str) -> UserRecord:
+        for record in self.records.values():
+            if record.email == email.lower():
+                return record
+        raise NotFound
+
+    async def update(self, scope: Scope, user_id: int, values: Mapping[str, Any]) -> UserRecord:
+        changed = {name: each for name, each in values.items() if name != "sign_out_everywhere"}
+        if "disabled" in changed:
+            changed["disabled_at"] = NOW if changed.pop("disabled") else None
+        self.records[user_id] = replace(await self.get(scope, user_id), **changed)
+        return self.records[user_id]
+
+    async def delete(self, scope: Scope, user_id: int) -> None:
+        await self.get(scope, user_id)
+        del self.records[user_id]
 
 
 class FakePortfolios(Records):
@@ -207,6 +280,11 @@ class FakePortfolios(Records):
         record = PortfolioRecord(id=number, **counts, created_at=NOW, updated_at=NOW, **values)
         self.records[number] = record
         return record
+
+    async def check_writable(self, scope: Scope, portfolio_id: int) -> None:
+        self.find(scope, portfolio_id)
+        if scope.role == "member":
+            raise Forbidden
 
 
 class FakeDocuments:
@@ -238,6 +316,19 @@ class FakeDocuments:
     async def delete(self, scope: Scope, document_id: int) -> None:
         await self.get(scope, document_id)
         del self.records[document_id]
+
+
+class FakeReader:
+    """Does the jobs here, as they are done in a process of their own."""
+
+    async def parse(
+        self, name: str, data: bytes, content_type: str | None, max_documents: int
+    ) -> list[NewDocument]:
+        options = {"name": name, "content_type": content_type, "max_documents": max_documents}
+        return documents_from(result_of(perform("parse", options, data)))
+
+    async def look_through(self, body: bytes) -> None:
+        result_of(perform("look_through", {}, body))
 
 
 class FakeIngestor:
@@ -375,23 +466,92 @@ class FakeDatabase:
 class FakeCredentials:
     """Keys are roles: "owner", "admin" and "member" of tenant 1, "stranger" of tenant 2."""
 
-    async def resolve(self, key: str) -> Scope | None:
+    async def resolve(self, claim: Claim) -> Scope | None:
         scopes = {
-            "owner": OWNER,
-            "admin": Scope(1, "admin", "admin"),
-            "member": Scope(1, "member", "member"),
-            "stranger": Scope(2),
+            b"owner": OWNER,
+            b"admin": Scope(1, "admin", "admin"),
+            b"member": Scope(1, "member", "member"),
+            b"stranger": Scope(2),
         }
-        return scopes.get(key)
+        return scopes.get(claim.key_digest or b"")
+
+    async def resolve_all(self, claims: Sequence[Claim]) -> Sequence[Scope | None]:
+        return [await self.resolve(claim) for claim in claims]
 
     def claim(self, key: str) -> Claim | None:
-        return None
+        return Claim(key.removeprefix(SESSION_PREFIX).partition(".")[0].encode())
 
     async def create(self, tenant: str, name: str) -> str:
         return "owner"
 
+    async def owner_of(self, tenant: str, *, create: bool = False) -> Scope:
+        return OWNER
+
     async def default_scope(self) -> Scope:
         return OWNER
+
+
+class FakeSessions:
+    """A session is the role that it was opened with, and a number: "cs_s_owner.1"."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    async def open(self, claim: Claim) -> Opened | None:
+        scope = await FakeCredentials().resolve(claim)
+        if scope is None or claim.key_digest is None:
+            return None
+        self.opened += 1
+        secret = f"{SESSION_PREFIX}{claim.key_digest.decode()}.{self.opened}"
+        return Opened(secret, scope, NOW.replace(year=9000))
+
+    async def close(self, scope: Scope, claim: Claim) -> None:
+        pass
+
+    async def holder(self, scope: Scope, claim: Claim | None) -> Holder:
+        return Holder("default", {"admin": "Ada", "member": "Mel"}.get(scope.subject), None)
+
+
+class FakeAudit:
+    """The log in memory. `away` is a database that is not there; `holders` are those of keys that
+    are no longer good."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+        self.holders: dict[str, Scope] = {}
+        self.away = False
+
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        if self.away:
+            raise DatabaseUnavailable
+        self.entries += entries
+
+    async def list(
+        self,
+        scope: Scope,
+        limit: int,
+        after: str | None,
+        subject: str | None = None,
+        action: str | None = None,
+    ) -> Page[AuditRecord]:
+        found = [
+            AuditRecord(**asdict(entry), id=number)
+            for number, entry in enumerate(self.entries, start=1)
+            if entry.tenant_id == scope.tenant_id
+            and subject in (None, entry.subject)
+            and action in (None, entry.action)
+        ]
+        return page(found[::-1], limit, after)
+
+    async def holder_of(self, claim: Claim) -> Scope | None:
+        return self.holders.get((claim.key_digest or b"").decode())
+
+
+class FakeUsage:
+    """One answer was asked of one model on one day."""
+
+    async def daily(self, scope: Scope, days: int) -> Sequence[DayOfUse]:
+        return [DayOfUse(NOW.date(), "user:1", "gpt-4o-mini", 1, 10, 5, 0.25)]
 
 
 class FakeProviders:
@@ -404,9 +564,12 @@ class FakeProviders:
         return {"openai": {"size": 9, "open": 3, "acquired": 7}}
 
     def for_agent(self, agent: Agent) -> Provider:
-        if agent.provider not in ("auto", "extractive"):
-            raise InvalidInput(f"The provider `{agent.provider}` is not configured.")
+        self.check(agent, own_key=False)
         return cast(Provider, object())
+
+    def check(self, agent: Agent, *, own_key: bool) -> None:
+        if agent.provider not in ("auto", "extractive") and not own_key:
+            raise InvalidInput(f"The provider `{agent.provider}` is not configured.")
 
 
 class FakeEncoders:
@@ -429,13 +592,19 @@ class World:
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     agents: FakeAgents = field(default_factory=FakeAgents)
     portfolios: FakePortfolios = field(default_factory=FakePortfolios)
+    users: FakeUsers = field(default_factory=FakeUsers)
     documents: FakeDocuments = field(default_factory=FakeDocuments)
     history: FakeHistory = field(default_factory=FakeHistory)
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
     invalidation: FakeInvalidation = field(default_factory=FakeInvalidation)
     cache: FakeCache = field(default_factory=FakeCache)
+    audit: FakeAudit = field(default_factory=FakeAudit)
     dependencies: dict[str, str] = field(default_factory=lambda: {"postgres": "ok"})
+    revocation: Revocation = field(
+        default_factory=lambda: Revocation(FakeCredentials().resolve_all)
+    )
     anonymous_owner: bool = True
+    secure_cookies: bool = False
     streaming: bool = True
     max_request_bytes: int = 1024 * 1024
 
@@ -447,28 +616,40 @@ class World:
         await self.agents.create(OWNER, AGENT)
         await self.portfolios.create(OWNER, {"name": "sample", "description": ""})
         monitor = PerformanceMonitor(time.perf_counter)
-        yield Services(
-            engine=self.engine,
-            agents=self.agents,
-            portfolios=self.portfolios,
-            history=self.history,
-            documents=cast(Documents, self.documents),
-            ingestor=cast(Ingestor, FakeIngestor(self.documents, self.portfolios)),
-            retriever=self.retriever,
-            invalidation=self.invalidation,
-            cache=self.cache,
-            database=FakeDatabase(),
-            credentials=FakeCredentials(),
-            providers=FakeProviders(),
-            encoders=FakeEncoders(),
-            monitor=monitor,
-            performance=FakePerformance(monitor),
-            anonymous_owner=self.anonymous_owner,
-            streaming=self.streaming,
-            max_request_bytes=self.max_request_bytes,
-            max_top_k=50,
-            readiness=self.readiness,
-        )
+        async with Journal(self.audit).running() as journal:
+            yield Services(
+                engine=self.engine,
+                agents=self.agents,
+                portfolios=self.portfolios,
+                history=self.history,
+                documents=cast(Documents, self.documents),
+                ingestor=cast(Ingestor, FakeIngestor(self.documents, self.portfolios)),
+                reader=FakeReader(),
+                retriever=self.retriever,
+                invalidation=self.invalidation,
+                cache=self.cache,
+                audit=self.audit,
+                journal=journal,
+                database=FakeDatabase(),
+                credentials=FakeCredentials(),
+                tokens=Tokens(()),
+                users=self.users,
+                keys=cast(Keys, object()),
+                sessions=FakeSessions(),
+                revocation=self.revocation,
+                pages=Pages(Guard(), self.max_request_bytes),
+                providers=FakeProviders(),
+                encoders=FakeEncoders(),
+                monitor=monitor,
+                performance=FakePerformance(monitor),
+                anonymous_owner=self.anonymous_owner,
+                secure_cookies=self.secure_cookies,
+                streaming=self.streaming,
+                max_request_bytes=self.max_request_bytes,
+                max_top_k=50,
+                readiness=self.readiness,
+                usage=FakeUsage(),
+            )
 
     def app(self) -> FastAPI:
         return create_app(self.services)

@@ -79,10 +79,11 @@ async def output_of(
 
 
 @asynccontextmanager
-async def running(data: Path, **variables: str) -> AsyncIterator[Running]:
-    """`citestream run` on a free port, ready; interrupted at the end if it still runs."""
+async def running(data: Path, *arguments: str, **variables: str) -> AsyncIterator[Running]:
+    """`citestream run`, or what the arguments say, on a free port, ready; interrupted at the end if
+    it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *command("run"),
+        *command(*(arguments or ("run",))),
         env=environment(data, **{"PORT": "0", **variables}),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=PIPE,

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -18,12 +18,18 @@ from app.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True)
-class Live:
-    """A running service: its base address, an HTTP client on it, and its insides."""
+class Remote:
+    """A running service as somebody sees it: its base address, and an HTTP client on it."""
 
     url: str
     http: httpx2.AsyncClient
-    services: Services
+
+    @asynccontextmanager
+    async def with_key(self, key: str) -> AsyncIterator["Live"]:
+        """The service as who has this credential sees it."""
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False) as http:
+            yield replace(self, http=http)
 
     async def json(self, method: str, path: str, status: int = 200, **request: Any) -> Any:
         """Send a request, assert its status, return its JSON (None for an empty body)."""
@@ -70,6 +76,13 @@ class Live:
             return [event async for event in events(response)]
 
 
+@dataclass(frozen=True)
+class Live(Remote):
+    """One in this process, with its insides."""
+
+    services: Services
+
+
 async def events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
     """The JSON of each `data:` line as it comes."""
     async for line in response.aiter_lines():
@@ -92,7 +105,11 @@ async def live_service(**settings: Any) -> AsyncIterator[Live]:
     listener = listen("127.0.0.1", 0, unread_seconds)
     with listener:
         async with build_services(configured, tracing) as services:
-            application = create_app(lambda: with_worker(services), telemetry=tracing.http)
+            application = create_app(
+                lambda: with_worker(services),
+                telemetry=tracing.http,
+                origins=configured.cors_origins,
+            )
             server = make_server(
                 application,
                 end_runs=services.engine.close,

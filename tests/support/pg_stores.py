@@ -17,16 +17,21 @@ from app.chat.model import Citation, QueryComplexity, Scope, Usage
 from app.chat.names import name_key
 from app.chat.ports import IdempotencyKey, Turn
 from app.ingest.ports import IndexedChunk, NewDocument, Span, Upload
+from app.limits.ports import Spent
 from app.stores.agents import PgAgents
 from app.stores.conversations import PgConversations
 from app.stores.database import Database
 from app.stores.documents import PgDocuments
 from app.stores.graph import PgGraph
 from app.stores.history import PgHistory
+from app.stores.keys import PgKeys
 from app.stores.keywords import PgKeywords
 from app.stores.passages import PgPassages
 from app.stores.portfolios import PgPortfolios
+from app.stores.sessions import PgSessions
 from app.stores.tenants import PgCredentials, PgInvalidation
+from app.stores.usage import PgUsage
+from app.stores.users import PgUsers
 from app.stores.vectors import PgVectors
 
 ENCODER = "test-encoder@1"
@@ -49,7 +54,11 @@ class Stores:
         self.graph = PgGraph(database)
         self.passages = PgPassages(database, exact_below_chunks=1000, ef_search=100)
         self.credentials = PgCredentials(database)
+        self.users = PgUsers(database)
+        self.keys = PgKeys(database)
+        self.sessions = PgSessions(database, hours=12)
         self.invalidation = PgInvalidation(database)
+        self.usage = PgUsage(database)
 
     async def behind(self, query: str, *values: Any) -> list[asyncpg.Record]:
         """Run a statement past row level security."""
@@ -62,7 +71,7 @@ class Stores:
 
     async def tenant(self) -> Scope:
         """A tenant of the test's own."""
-        scope = await self.credentials.resolve(await self.credentials.create(uuid4().hex, "test"))
+        scope = await scope_of(self.credentials, await self.credentials.create(uuid4().hex, "test"))
         assert scope is not None
         return scope
 
@@ -185,6 +194,23 @@ async def fill(stores: Stores) -> Filled:
     await stores.vectors.store(scope, ENCODER, {bytes(32): unit(random.Random(1))})
     await stores.behind("INSERT INTO users (tenant_id, email, role) VALUES ($1, 'a@b.c', 'owner')",
                         scope.tenant_id)  # fmt: skip
+    await stores.behind(
+        "INSERT INTO portfolio_access (portfolio_id, tenant_id, readers) VALUES ($1, $2, '{}')",
+        portfolio.id,
+        scope.tenant_id,
+    )
+    await stores.usage.settle(scope.tenant_id, [Spent(new_id(), "user:1", "model", 10, 20, 0.5)])
+    await stores.behind(
+        "INSERT INTO audit_log (tenant_id, at, subject, role, action, object_kind, result, status, "
+        "request_id) VALUES ($1, now(), 'owner', 'owner', 'agent.create', 'agent', 'ok', 201, '')",
+        scope.tenant_id,
+    )
     return Filled(
         scope, agent.id, portfolio.id, document_id, waiting.upload_id, stored.conversation_id
     )
+
+
+async def scope_of(credentials: PgCredentials, key: str) -> Scope | None:
+    """Of an API key that is good, else None."""
+    claim = credentials.claim(key)
+    return None if claim is None else await credentials.resolve(claim)

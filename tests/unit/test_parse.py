@@ -105,7 +105,7 @@ def test_json(name: str, content_type: str | None, data: Any, expected: list[New
         ("a.pdf", b"%PDF-1.7", "unsupported_media_type", "a PDF"),
         ("a.md", b"%PDF-1.7", "unsupported_media_type", "a PDF"),
         ("a.docx", b"PK\x03\x04", "unsupported_media_type", ".docx"),
-        ("a.html", b"<p>", "unsupported_media_type", ".md, .markdown, .txt"),
+        ("a.rtf", b"{\\rtf1}", "unsupported_media_type", ".md, .markdown, .txt"),
         ("a", b"x", "unsupported_media_type", "without a suffix"),
         ("", b"", "unsupported_media_type", "without a suffix"),
     ],

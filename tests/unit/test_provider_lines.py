@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from app.chat.model import Usage
-from app.providers.lines import MAX_LINE_BYTES, Decoder
+from app.providers.lines import MAX_ANSWER_CHARS, MAX_LINE_BYTES, Decoder
 
 
 def event(delta: Any = None, reason: Any = None, **more: Any) -> bytes:
@@ -122,3 +122,19 @@ def test_a_line_without_an_end_is_refused() -> None:
     decoder = Decoder()
     assert decoder.feed(b"x" * (MAX_LINE_BYTES + 1)) == []
     assert decoder.fault is not None
+
+
+def test_an_answer_without_an_end_is_ended() -> None:
+    decoder, piece = Decoder(), "x" * 10_000
+    for _ in range(MAX_ANSWER_CHARS // len(piece)):
+        assert decoder.feed(event({"content": piece})) == [piece]
+    assert decoder.fault is None
+    assert decoder.feed(event({"content": piece})) == []
+    assert decoder.fault is not None
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**9, 2**63, 1e300, 0.5, "3", None, [3]])
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
+def test_a_count_that_cannot_be_true_is_none(name: str, wrong: object) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, name: wrong}
+    assert decode(HELLO + event({}, "stop", usage=usage))[1].usage is None

@@ -4,15 +4,20 @@ from fastapi import APIRouter
 
 from app.api.routes import (
     agents,
+    audit,
     cache,
     chat,
     conversations,
     documents,
     health,
+    keys,
     portfolios,
     retrieve,
     runs,
+    session,
     stats,
+    usage,
+    users,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -25,5 +30,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     cache.router,
     stats.router,
+    usage.router,
+    audit.router,
+    users.router,
+    keys.router,
+    session.router,
     health.router,
 )

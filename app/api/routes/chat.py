@@ -8,11 +8,13 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic.json_schema import SkipJsonSchema
 
-from app.api.auth import Member
+from app.api.auth import Member, authenticate
 from app.api.body import json_body
 from app.api.departure import while_connected
 from app.api.jsonbytes import Json
+from app.api.limiting import hold, is_counted, reserving
 from app.api.params import Id
+from app.api.revocation import Grant
 from app.api.schemas import ChatBody, request_body
 from app.api.services import services_of
 from app.api.shapes import AnswerJson
@@ -21,7 +23,7 @@ from app.api.wire import answer_json
 from app.chat.elsewhere import AnyRun
 from app.chat.model import Claim, Scope
 from app.chat.ports import IdempotencyKey
-from app.errors import FeatureDisabled
+from app.errors import AppError, FeatureDisabled
 
 NOT_A_TOKEN = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -45,10 +47,23 @@ EXAMPLE = (
     'id: 3\ndata: {"type":"token","content":"The projects in"}\n\n'
     'id: 4\ndata: {"type":"done","citations":[…],"cached":false,…}\n\n'
 )
+# OpenAPI 3.1 has no word for a stream: readers of it take the schema for one event's.
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "Where a reader goes on with `Last-Event-ID`"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "An object; its `type` is start, sources, token, done or error",
+        },
+    },
+}
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events; exactly one `done` or `error` ends them",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+        "content": {"text/event-stream": {"schema": EVENT, "example": EXAMPLE}},
     }
 }
 
@@ -63,7 +78,8 @@ async def chat(
 ) -> Json:
     """Answer a question whole, with its citations."""
     run = await _start(request, caller, agent_id, body, idempotency_key)
-    answer = await while_connected(request.receive, run.answer())
+    answering = while_connected(request.receive, run.answer())
+    answer = await granted(request, caller, run).during(answering)
     return Json(answer_json(answer), headers=server_timing(answer.done.timings_ms))
 
 
@@ -79,7 +95,15 @@ async def chat_stream(
     if not services_of(request).streaming:
         raise FeatureDisabled("Streaming is switched off on this server; use /chat.")
     run = await _start(request, caller, agent_id, body, idempotency_key)
-    return await event_stream(request.receive, run)
+    return await event_stream(request.receive, run, granted(request, caller, run))
+
+
+def granted(request: Request, caller: Scope | Claim, run: AnyRun) -> Grant:
+    """On what the run may be read: the caller's credential, while it has the rights of now."""
+    # A claim was looked up with the question.
+    scope = run.scope if isinstance(caller, Claim) else caller
+    claim = getattr(request.state, "claim", None)
+    return services_of(request).revocation.grant(claim, scope)
 
 
 def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
@@ -92,9 +116,20 @@ def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
 async def _start(
     request: Request, caller: Scope | Claim, agent_id: int, body: ChatBody, key: str | None
 ) -> AnyRun:
-    return await services_of(request).engine.start(
-        caller,
-        body.question(agent_id),
-        grace_seconds=body.grace_seconds,
-        key=IdempotencyKey(key, body.digest(agent_id)) if key else None,
-    )
+    services = services_of(request)
+    limits = services.limits
+    try:
+        run = await services.engine.start(
+            caller,
+            body.question(agent_id),
+            grace_seconds=body.grace_seconds,
+            key=IdempotencyKey(key, body.digest(agent_id)) if key else None,
+            reserve=None if limits is None else reserving(request, limits),
+        )
+    except AppError:
+        if limits is not None and not is_counted(request):
+            await authenticate(request, None)  # counts it: there was nothing to be reserved
+        raise
+    if limits is not None:
+        hold(request, run, limits)
+    return run

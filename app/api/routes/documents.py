@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.api.auth import Administrator, Member
+from app.api.auth import Member
 from app.api.jsonbytes import Json
 from app.api.params import DEFAULT_LIMIT, After, Id, Limit
 from app.api.schemas import DocumentsBody, request_body
@@ -32,12 +32,16 @@ router = APIRouter(prefix="/api", tags=["documents"])
 async def add_documents(
     request: Request,
     portfolio_id: Id,
-    caller: Administrator,
+    caller: Member,
     wait: Annotated[bool, Query(description="Answer once they are indexed.")] = False,
 ) -> Json:
-    """Add documents, as JSON or as files. A known `uri` with a new text replaces the old one."""
+    """Add documents, as JSON (texts, and pages by their URL) or as files. A known `uri` with a new
+    text replaces the old one."""
     services = services_of(request)
-    documents = await read_documents(request, services.max_request_bytes)
+    await services.portfolios.check_writable(caller, portfolio_id)
+    documents = await read_documents(
+        request, services.max_request_bytes, services.reader, services.pages
+    )
     accepted = await services.ingestor.accept(caller, portfolio_id, documents)
     items = [_accepted_json(*pair) for pair in zip(documents, accepted, strict=True)]
     if wait:
@@ -67,9 +71,12 @@ async def show_document(request: Request, document_id: Id, caller: Member) -> Js
 
 
 @router.delete("/documents/{document_id}", status_code=204, response_class=Response)
-async def delete_document(request: Request, document_id: Id, caller: Administrator) -> Response:
+async def delete_document(request: Request, document_id: Id, caller: Member) -> Response:
     """Remove a document; no answer cites it any more."""
-    await services_of(request).documents.delete(caller, document_id)
+    services = services_of(request)
+    document = await services.documents.get(caller, document_id)
+    await services.portfolios.check_writable(caller, document.portfolio_id)
+    await services.documents.delete(caller, document_id)
     return Response(status_code=204)
 
 

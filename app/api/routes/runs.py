@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from app.api.auth import Member
 from app.api.departure import while_connected
 from app.api.jsonbytes import Json
-from app.api.routes.chat import EVENTS
+from app.api.routes.chat import EVENTS, granted
 from app.api.services import services_of
 from app.api.shapes import StatusJson
 from app.api.sse import HEADERS, event_stream, frame
@@ -56,7 +56,7 @@ async def events(
         return _gone(position)
     if not run.follows(position):
         return Response(status_code=204)
-    return await event_stream(request.receive, run, position)
+    return await event_stream(request.receive, run, granted(request, caller, run), position)
 
 
 @router.post(

@@ -23,7 +23,7 @@ from app.stores.run_streams import RedisRunStreams
 from app.stores.tenants import PgCredentials
 from tests.soak.cancelling.tenants import Tenant
 from tests.support.encoder import HashEncoder
-from tests.support.pg_stores import new_id, turn
+from tests.support.pg_stores import new_id, scope_of, turn
 
 # What the service is shipped with; Redis' deadline cuts calls off in a way of its own.
 REDIS_SECONDS = 0.2
@@ -133,7 +133,7 @@ class Calls:
         return bool(row["told"] == told)
 
     async def resolve(self, tenant: Tenant) -> Belongs:
-        return await self._credentials.resolve(tenant.key) == tenant.scope
+        return await scope_of(self._credentials, tenant.key) == tenant.scope
 
     async def load(self, tenant: Tenant) -> Belongs:
         question = Question(tenant.agent_id, tenant.question(0))

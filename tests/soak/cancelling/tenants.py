@@ -10,6 +10,7 @@ from app.chat.model import Scope
 from app.stores.database import Database
 from app.stores.tenants import PgCredentials
 from tests.soak.deployment import Deployment
+from tests.support.pg_stores import scope_of
 
 MARK = re.compile(r"t\d\d-[0-9a-f]{6}")
 NOTES = 3
@@ -77,7 +78,7 @@ async def misplaced(running: Deployment, tenants: Sequence[Tenant]) -> int:
 async def _settle(running: Deployment, credentials: PgCredentials, number: int) -> Tenant:
     mark = f"t{number:02}-{uuid4().hex[:6]}"
     key = await credentials.create(mark, "soak")
-    scope = await credentials.resolve(key)
+    scope = await scope_of(credentials, key)
     assert scope is not None
     headers = {"Authorization": f"Bearer {key}"}
 

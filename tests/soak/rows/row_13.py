@@ -31,7 +31,7 @@ YEARS = (2019, 2020, 2021, 2022, 2023, 2024)
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How many subjects are asked for, in how many wordings, each how often, in every scope:
-    in all of the 24 scopes these are 10,080 questions."""
+    in all of the 28 scopes these are 11,760 questions."""
 
     subjects: int = len(NAMES) * len(YEARS)
     wordings: int = len(WORDINGS)
@@ -76,7 +76,7 @@ async def scenario(
     yield "answers that the model was called for", len(provider.calls)
     for name in (*WRONG, "degraded answers"):
         yield name, traces.of[name]
-    names = [scope.name for scope in world.scopes]
+    names = [scope.name for scope in world.scopes if not scope.refused]
     yield "hits of the same question, least of a scope", min(traces.exact[each] for each in names)
     yield "hits of another wording, least of a scope", min(traces.semantic[each] for each in names)
     yield "hits of the same question", traces.exact.total()
@@ -105,6 +105,8 @@ async def _whole(world: World, url: str, scope: Scope, message: str, traces: Tra
     response = await ask(
         world.http, url, scope.agent, message, headers=scope.headers, **scope.options
     )
+    if scope.refused and response.status_code == 404:
+        return
     if response.is_error:
         traces.failed(scope, f"{response.status_code} {response.text}")
         return
@@ -116,6 +118,8 @@ async def _streamed(world: World, url: str, scope: Scope, message: str, traces: 
     heard = await stream(
         world.http, url, scope.agent, message, headers=scope.headers, **scope.options
     )
+    if scope.refused and heard.status == 404:
+        return
     if heard.ended != "done":
         traces.failed(scope, f"{heard.status} {heard.raw[-200:]!r}")
         return

@@ -1,8 +1,8 @@
 """Tenants, agents and portfolios that are alike in everything but the marks one knows them by.
 
 Each tenant has two agents on the same two portfolios, each of these a document for either of two
-teams. Texts, titles and questions are the same everywhere; prompts and documents carry a mark that
-stands nowhere else.
+teams, and two members, of whom only one may read the second portfolio. Texts, titles and questions
+are the same everywhere; prompts and documents carry a mark that stands nowhere else.
 """
 
 import re
@@ -38,9 +38,18 @@ class Scope:
     options: Mapping[str, Any]
     own: Sequence[str]
     language: str = "English"
+    refused: bool = False  # whoever asks is on no list of the portfolio's
 
     def fits(self, marks: set[str]) -> bool:
         return marks <= set(self.own) and self.own[0] in marks and len(marks) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Of a tenant, with a key: how access lists name it, and what its requests bring."""
+
+    subject: str
+    headers: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -73,6 +82,13 @@ class World:
                 self.urls[0] + path, json={"documents": documents}, headers=headers
             )
             added.raise_for_status()
+        listed, other = [await self._member(headers, name) for name in ("listed", "other")]
+        changed = await self.http.patch(
+            f"{self.urls[0]}/api/portfolios/{shelves[1]}",
+            json={"readers": [listed.subject]},
+            headers=headers,
+        )
+        changed.raise_for_status()
         for agent in range(2):
             mark = f"agent{number}x{agent}"
             body = {
@@ -83,7 +99,14 @@ class World:
                 "semantic_threshold": THRESHOLD,
             }
             made = await self._post("/api/agents", headers, body)
-            self.scopes += _scopes(number, mark, made, shelves, headers)
+            self.scopes += _scopes(number, mark, made, shelves, listed, other)
+
+    async def _member(self, headers: Mapping[str, str], name: str) -> Member:
+        answer = await self.http.post(
+            f"{self.urls[0]}/api/keys", json={"name": name, "role": "member"}, headers=headers
+        )
+        made = answer.raise_for_status().json()
+        return Member(f"key:{made['id']}", {"Authorization": f"Bearer {made['key']}"})
 
     async def _post(self, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> int:
         answer = await self.http.post(self.urls[0] + path, json=body, headers=headers)
@@ -91,10 +114,11 @@ class World:
 
 
 def _scopes(
-    tenant: int, mark: str, agent: int, shelves: Sequence[int], headers: Mapping[str, str]
+    tenant: int, mark: str, agent: int, shelves: Sequence[int], listed: Member, unlisted: Member
 ) -> list[Scope]:
     """All of one agent's: its own portfolio and another, with and without a filter, and asked to
-    answer in Spanish."""
+    answer in Spanish; the other one also by who may not read it."""
+    headers = unlisted.headers
 
     def on(shelf: int, *teams: str) -> list[str]:
         return [mark, *(f"shelf{tenant}x{shelf}{team}" for team in teams)]
@@ -103,10 +127,11 @@ def _scopes(
     web, app = ({"filters": {"team": team}} for team in TEAMS)
     return [
         Scope(f"{mark}", headers, agent, {}, on(0, *TEAMS)),
-        Scope(f"{mark}, other portfolio", headers, agent, other, on(1, *TEAMS)),
+        Scope(f"{mark}, other portfolio", listed.headers, agent, other, on(1, *TEAMS)),
+        Scope(f"{mark}, not listed", headers, agent, other, [mark], refused=True),
         Scope(f"{mark}, web only", headers, agent, web, on(0, "web")),
         Scope(f"{mark}, app only", headers, agent, app, on(0, "app")),
-        Scope(f"{mark}, other, web only", headers, agent, other | web, on(1, "web")),
+        Scope(f"{mark}, other, web only", listed.headers, agent, other | web, on(1, "web")),
         Scope(f"{mark}, in Spanish", headers, agent, {"language": "es"}, on(0, *TEAMS), "Spanish"),
     ]
 
