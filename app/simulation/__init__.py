@@ -1,0 +1,1 @@
+"""A simulation of the service under load, from what was measured of its parts. Pure."""
