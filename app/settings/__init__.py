@@ -11,7 +11,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -23,6 +31,7 @@ from pydantic_settings import (
 
 from app.machine import cores
 from app.settings.origins import origins
+from app.settings.redis import redis_address
 from app.settings.sections import (
     AuthSettings,
     CacheSettings,
@@ -85,7 +94,7 @@ class Settings(BaseSettings):
         None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT", pattern="^https?://"
     )
     # By model, what a million tokens of a prompt and of an answer cost (`citestream_cost_total`).
-    prices: dict[str, tuple[float, float]] = {}
+    prices: dict[str, tuple[NonNegativeFloat, NonNegativeFloat]] = {}
 
     # They may hold passwords: no `repr` shows them.
     database_url: str | None = Field(
@@ -94,8 +103,8 @@ class Settings(BaseSettings):
     database_owner_url: str | None = Field(
         None, validation_alias="DATABASE_OWNER_URL", repr=False, pattern=POSTGRES
     )
-    redis_url: str | None = Field(
-        None, validation_alias="REDIS_URL", repr=False, pattern="^(rediss?|unix)://"
+    redis_url: Annotated[str, AfterValidator(redis_address)] | None = Field(
+        None, validation_alias="REDIS_URL", repr=False
     )
 
     openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")

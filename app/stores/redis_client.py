@@ -9,12 +9,19 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from app.stores.sentinel import SCHEME, sentinel_pool
+
 CLOSED = "The connection was closed."
 
 
 def open_redis(url: str, **options: Any) -> Redis:
-    """A client that never tries again by itself; `options` are those of `Redis.from_url`."""
-    redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+    """A client that never tries again by itself; `options` are those of `Redis.from_url`. An
+    address of Sentinel's (`app.stores.sentinel`) is that of the master."""
+    options["retry"] = Retry(NoBackoff(), 0)
+    if url.startswith(f"{SCHEME}:"):
+        redis = Redis.from_pool(sentinel_pool(url, **options))
+    else:
+        redis = Redis.from_url(url, **options)
     pool = redis.connection_pool
     pool.connection_class = _watchful(pool.connection_class)
     return redis
