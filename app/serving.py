@@ -4,8 +4,8 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # a quarter of a second to import, needed when there is somet
 
 # Of the drain time, what is left for streams to take their terminal event after their runs were
 # ended, before connections are closed.
-LAST_WORDS_SECONDS = 1.0
+LAST_WORDS_SECONDS = 1.5
+# How long somebody who has connected before the port was closed may take to say what he wants.
+FIRST_WORDS_SECONDS = 0.5
+LOOK_SECONDS = 0.01
 # A reader that makes no progress for so long is gone, or as good as.
 UNREAD_SECONDS = 30.0
 # What the kernel may hold of what a reader has not taken; it takes twice as much memory for it. Of
@@ -112,21 +115,65 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         last_words = asyncio.create_task(self._end_runs_late())
         try:
+            if not self.force_exit:
+                await self._hear_the_last(sockets or [])
             await super().shutdown(sockets)
             if self.force_exit:  # uvicorn skips it then, and the worker would be cut in its work
                 await self.lifespan.shutdown()
         finally:
             last_words.cancel()
 
-    def _acceptor(self, listener: socket.socket, place: Place) -> Acceptor:
+    async def _hear_the_last(self, sockets: Sequence[socket.socket]) -> None:
+        """Close the port, and let those who were quicker ask: a proxy whose connection is reset
+        cannot know whether its request was read, and must not send a POST again."""
+        waiting = [] if self._acceptors else [one for each in sockets for one in _last_of(each)]
+        for server in self.servers:
+            server.close()
+        for each in waiting:
+            await self._take(each)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + FIRST_WORDS_SECONDS
+        while loop.time() < end and any(  # noqa: ASYNC110 — nobody tells
+            map(_is_about_to_ask, self.server_state.connections)
+        ):
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _take(self, connection: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol(), connection)
+        except OSError:  # it broke before it began
+            connection.close()
+
+    def _protocol(self) -> Callable[[], Any]:
         make: Any = self.config.http_protocol_class
         state, lifespan = self.server_state, self.lifespan.state
-        protocol = partial(make, config=self.config, server_state=state, app_state=lifespan)
-        return Acceptor(listener, protocol, state.connections, place)
+        return partial(make, config=self.config, server_state=state, app_state=lifespan)
+
+    def _acceptor(self, listener: socket.socket, place: Place) -> Acceptor:
+        return Acceptor(listener, self._protocol(), self.server_state.connections, place)
 
     async def _end_runs_late(self) -> None:
         await asyncio.sleep(max(0.0, self._drain_seconds - LAST_WORDS_SECONDS))
         await self._end_runs()
+
+
+def _last_of(listener: socket.socket) -> list[socket.socket]:
+    """Those that wait at the port, which refuses whoever comes from here on."""
+    waiting = []
+    with suppress(OSError):  # that there are none
+        listener.setblocking(False)
+        while True:
+            waiting.append(listener.accept()[0])
+    with suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    for each in waiting:
+        each.setblocking(False)
+    return waiting
+
+
+def _is_about_to_ask(connection: Any) -> bool:
+    """Of one of uvicorn's protocols: there was no request on it yet."""
+    return connection.cycle is None
 
 
 def make_server(

@@ -14,6 +14,7 @@ from tests.support.edge import Edge, client, edge
 from tests.support.live import Live, events
 from tests.support.vendors import Script, VendorServer, unused_url
 
+CHAT = "/api/agents/1/chat"
 QUESTION = "Who finished the Atlas project?"
 TOKENS = ["Ana", " Ruiz", " finished", " it", " in", " 2021."]
 # A page that a browser asks for says that it takes any compression.
@@ -186,9 +187,13 @@ async def test_who_asks_too_often_is_told_so(replica: Live) -> None:
     assert response.headers["retry-after"] == "1"
 
 
-async def test_without_a_replica_the_answer_is_a_problem() -> None:
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "1"}])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/agents"), ("POST", CHAT)])
+async def test_without_a_replica_the_answer_is_a_problem(
+    method: str, path: str, headers: dict[str, str]
+) -> None:
     async with edge(unused_url().removeprefix("http://")) as front, client(front) as http:
-        response = await http.get("/api/agents", headers={"X-Request-ID": "none"})
+        response = await http.request(method, path, headers={"X-Request-ID": "none", **headers})
     assert_problem(response, 503, "unavailable", "none")
     assert response.headers["retry-after"] == "1"
 
