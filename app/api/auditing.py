@@ -4,17 +4,19 @@ There is one way into the log for all of HTTP, so no route can forget it. What i
 from the route, the caller's scope and numbers: no title, no text, no credential, no name.
 """
 
-import re
 from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import cast
-from urllib.parse import parse_qs
+from typing import Annotated, cast
+from uuid import UUID
 
+from pydantic import Field, TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
 from starlette.types import Scope as Request
 
 from app.api.audit_actions import ACTIONS, Action
+from app.api.params import INT64
 from app.api.services import Services
 from app.chat.administration import AuditEntry, AuditResult
 from app.chat.model import Claim, Scope
@@ -28,8 +30,9 @@ RESULTS: dict[int, AuditResult] = {
     429: "limited",
     499: "failed",  # the client left; whether it was done is not known
 }
-# What may stand for an object; all else in a path is the sender's text.
-OBJECT_ID = re.compile(r"[0-9]{1,19}|[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+# What may stand for an object, read as the routes read it (` 7`, `+7` and `7.0` are 7): who writes
+# an id in an unusual way must not be left out. All else in a path is the sender's text.
+OBJECT_IDS = TypeAdapter(Annotated[int, Field(gt=0, lt=INT64)]), TypeAdapter(UUID)
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -94,9 +97,9 @@ def _objects(
     request: Request, action: Action, status: int, headers: Headers
 ) -> Iterator[tuple[str, str | None]]:
     if action.by_query:
-        query = parse_qs(request["query_string"].decode("latin-1"))
+        query = QueryParams(request["query_string"])  # of several the same, as the routes do
         given = [
-            (kind, _id(query[f"{kind}_id"][0])) for kind in action.by_query if f"{kind}_id" in query
+            (kind, _id(query[f"{kind}_id"])) for kind in action.by_query if f"{kind}_id" in query
         ]
         yield from given or [(action.kind, None)]
         return
@@ -116,7 +119,10 @@ def _last(path: str) -> str:
 
 
 def _id(text: str) -> str | None:
-    return text if OBJECT_ID.fullmatch(text) else None
+    for adapter in OBJECT_IDS:
+        with suppress(ValidationError):
+            return str(adapter.validate_python(text))
+    return None
 
 
 def _result(status: int) -> AuditResult:

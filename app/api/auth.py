@@ -21,7 +21,10 @@ MAX_CREDENTIAL_CHARS = 8192  # of a token; a key has 46
 COOKIE = "citestream_session"
 CSRF_HEADER = "x-csrf-token"
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
-FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+# What proxies tell of whom they ask for; and the protocol that nginx asks in where it was told
+# nothing but where to.
+FORWARDED = re.compile(r"(x-)?forwarded.*|via|x-real-ip|.*-(client|connecting)-ip")
+PROXIES_HTTP = "1.0"
 HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::\d{1,5})?")
 
 described_in_openapi = HTTPBearer(
@@ -122,7 +125,7 @@ Administrator = Annotated[Scope, Depends(administer)]
 async def _anonymous(request: Request, services: Services) -> Scope:
     if not services.anonymous_owner:
         raise Unauthorized
-    if any(name in request.headers for name in FORWARDED):
+    if request["http_version"] == PROXIES_HTTP or any(map(FORWARDED.fullmatch, request.headers)):
         # A proxy on this machine: whoever asks is somewhere else.
         raise Unauthorized
     host = request.headers.get("host", "")

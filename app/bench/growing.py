@@ -19,12 +19,15 @@ from app.embedded.postgres import (
 )
 from app.encoder.client import EncoderClient
 from app.stores.migrate import as_owner
+from app.stores.tenants import digest_of
 
 SECOND = "citestream_second"
 MEGABYTES = 2048
 CONVERSATIONS = """
-INSERT INTO conversations (id, tenant_id, agent_id, title)
-SELECT uuidv7(), $1, $2, 'bench' FROM generate_series(1, $3) RETURNING id
+INSERT INTO conversations (id, tenant_id, agent_id, title, subject)
+SELECT uuidv7(), $1, $2, 'bench', 'key:' || k.id
+  FROM generate_series(1, $3), api_keys k WHERE k.key_hash = $4
+RETURNING conversations.id
 """
 # A question and its answer in turn, as long as usual ones.
 MESSAGES = """
@@ -57,10 +60,10 @@ async def add_chunks(site: Site, chunks: int, say: Callable[[str], None]) -> Age
 async def add_conversations(site: Site, count: int, messages: int) -> Sequence[str]:
     """Ids of so many conversations with the agent for SHORT answers, each of so many messages."""
     agent = await site.agents.of_model(SHORT)
-    tenant = site.agents.library.scope.tenant_id
+    tenant, key = site.agents.library.scope.tenant_id, digest_of(site.agents.key)
     async with as_owner(site.servers.owner_url) as owner:
         await owner.execute(TENANT, str(tenant))
-        ids = [row["id"] for row in await owner.fetch(CONVERSATIONS, tenant, agent, count)]
+        ids = [row["id"] for row in await owner.fetch(CONVERSATIONS, tenant, agent, count, key)]
         await owner.execute(MESSAGES, tenant, questions(0, 1)[0], ANSWER, ids, messages)
         await owner.execute("VACUUM ANALYZE conversations")
         await owner.execute("VACUUM ANALYZE messages")

@@ -43,6 +43,15 @@ class Scope:
     role: Role = "owner"
     portfolios: tuple[int, ...] | None = None
 
+    def may_read(self, asked: "Scope") -> bool:
+        """Whether what was asked on that behalf is this one's: the same subject's, and under no
+        wider limit than its own."""
+        if (self.tenant_id, self.subject) != (asked.tenant_id, asked.subject):
+            return False
+        if self.portfolios is None:
+            return True
+        return asked.portfolios is not None and {*asked.portfolios} <= {*self.portfolios}
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

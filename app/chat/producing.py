@@ -7,6 +7,7 @@ there, and another that is nobody's, with the same log so far, goes on for the r
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 STORING_SECONDS = 0.5
 # Those who share a run that is handed over have found the heir within this time, or do not come.
 FOLLOWING_SECONDS = 2.0
+# No caller's subject.
+NOBODY = ""
 
 
 class Watcher(Protocol):
@@ -134,7 +137,9 @@ class Producer:
     def _hand_over(self, production: Production, driving: "asyncio.Task[None]") -> None:
         """From here on it is made for those who share it, and for nobody else."""
         run, draft = production.run, production.draft
-        heir = Run(heir_id(run.id), run.scope, 0.0, self._encode, self._changed)
+        # Nobody's: who has cancelled it, and knows its id, must not stop it for the others.
+        nobody = replace(run.scope, subject=NOBODY)
+        heir = Run(heir_id(run.id), nobody, 0.0, self._encode, self._changed)
         try:
             self._add(heir)
         except Unavailable:  # everything is stopping

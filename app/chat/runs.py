@@ -43,7 +43,7 @@ class Runs:
     def find(self, scope: Scope, run_id: UUID) -> Run | None:
         """The run; None when it is unknown here, forgotten or somebody else's."""
         run = self.shared(scope.tenant_id, run_id)
-        return run if run is not None and run.scope.subject == scope.subject else None
+        return run if run is not None and scope.may_read(run.scope) else None
 
     def shared(self, tenant_id: int, run_id: UUID) -> Run | None:
         """The run, whoever of the tenant asked: for answers that several wait for."""

@@ -20,10 +20,7 @@ SHOWN = (
     portfolio_access.c.readers,
     func.coalesce(portfolio_access.c.writers, cast([], ARRAY(Text))).label("writers"),
 )
-MAY_WRITE = """
-SELECT coalesce(p.id = ANY ((SELECT written_portfolios())::bigint[]), true)
-  FROM portfolios p WHERE p.id = $1
-"""
+MAY_WRITE = "SELECT may_write(p.id) FROM portfolios p WHERE p.id = $1"
 
 
 async def save_lists(

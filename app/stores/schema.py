@@ -344,6 +344,11 @@ conversations = Table(
         nullable=False,
         server_default=text("NULLIF(current_setting('app.subject', true), '')"),
     ),
+    Column(
+        "portfolios",
+        ARRAY(BigInteger),
+        server_default=text("NULLIF(current_setting('app.portfolios', true), '')::bigint[]"),
+    ),
     Index("ix_conversations_tenant_id", "tenant_id", "subject", "updated_at", "id"),
     Index("ix_conversations_agent_id", "agent_id"),
 )

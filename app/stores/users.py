@@ -30,13 +30,15 @@ SELECT id, email, name, role, created_at, disabled_at FROM users
 """
 GET = "SELECT id, email, name, role, created_at, disabled_at FROM users WHERE id = $1 "
 FIND = "SELECT id, email, name, role, created_at, disabled_at FROM users WHERE email = lower($1)"
-# The clock's time, not the transaction's: whoever signed in before this row was locked is out.
+# The clock's time, not the transaction's: whoever signed in before this row was locked is out. So
+# is who had another address: tokens of the new one were, until now, somebody else's.
 UPDATE = """
 UPDATE users
    SET email = coalesce(lower($2), email), name = coalesce($3, name), role = coalesce($4, role),
        disabled_at = CASE WHEN $5::boolean IS NULL THEN disabled_at
                           WHEN $5 THEN coalesce(disabled_at, now()) END,
-       tokens_after = CASE WHEN $5 OR $6::boolean THEN clock_timestamp() ELSE tokens_after END
+       tokens_after = CASE WHEN $5 OR $6::boolean OR lower($2) <> email THEN clock_timestamp()
+                           ELSE tokens_after END
  WHERE id = $1
 RETURNING id, email, name, role, created_at, disabled_at
 """
@@ -78,8 +80,9 @@ class PgUsers:
 
     async def update(self, scope: Scope, user_id: int, values: Mapping[str, Any]) -> UserRecord:
         """Change the given fields. `sign_out_everywhere` ends every session and refuses every token
-        of before; so does `disabled`, for when they are not disabled any more. Forbidden for who
-        is, or would be, above the scope's role; Conflict for the tenant's last owner."""
+        of before; so do `disabled`, for when they are not disabled any more, and another `email`.
+        Forbidden for who is, or would be, above the scope's role; Conflict for the tenant's last
+        owner."""
         check_settable(values, SETTABLE)
         email = checked_email(values["email"]) if "email" in values else None
         async with self._database.transaction(scope) as connection:

@@ -1,6 +1,6 @@
 """Who acts: users, sessions and limited keys; whose conversations are, and who may read what."""
 
-from migrations.script import drop_functions, for_the_service, run_script
+from migrations.script import drop_functions, for_nobody, for_the_service, run_script
 
 revision = "0016"
 down_revision = "0015"
@@ -43,9 +43,15 @@ CREATE POLICY tenant_isolation ON portfolio_access
 GRANT SELECT, INSERT, UPDATE, DELETE ON portfolio_access TO citestream_app;
 
 -- What was said before there were users was said to the owner.
-ALTER TABLE conversations ADD COLUMN subject text NOT NULL DEFAULT 'owner';
+-- A limited key shares its user's subject, and must not read there what it may not ask: of a
+-- conversation are noted the portfolios of the limits under which it was led, NULL without one.
 ALTER TABLE conversations
-    ALTER COLUMN subject SET DEFAULT NULLIF(current_setting('app.subject', true), '');
+    ADD COLUMN subject text NOT NULL DEFAULT 'owner',
+    ADD COLUMN portfolios bigint[];
+ALTER TABLE conversations
+    ALTER COLUMN subject SET DEFAULT NULLIF(current_setting('app.subject', true), ''),
+    ALTER COLUMN portfolios
+        SET DEFAULT NULLIF(current_setting('app.portfolios', true), '')::bigint[];
 DROP INDEX ix_conversations_tenant_id;
 CREATE INDEX ix_conversations_tenant_id ON conversations (tenant_id, subject, updated_at, id);
 
@@ -53,60 +59,73 @@ CREATE POLICY owner_across_tenants ON users FOR SELECT TO CURRENT_USER USING (tr
 """
 
 # `enter` is called where a function's tenant is given, so that one statement is one round trip.
-# Arguments are evaluated before the function is. Everything is set for the transaction only.
+# Arguments are evaluated before the function is. Everything is set for the transaction only; what
+# the access lists keep from a member, and let him write, is looked up here once for all policies.
+# An assignment costs a tenth of PERFORM, which is a statement; hence `v_set`.
 ENTERING = """
 CREATE FUNCTION enter(p_tenant bigint, p_subject text, p_role text, p_portfolios bigint[])
 RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_set text;
+    v_hidden text := '{}';
+    v_written text := '{}';
 BEGIN
-    PERFORM set_config('app.tenant_id', coalesce(p_tenant::text, ''), true),
-            set_config('app.subject', coalesce(p_subject, ''), true),
-            set_config('app.role', coalesce(p_role, ''), true),
-            set_config('app.portfolios', coalesce(p_portfolios::text, ''), true);
+    v_set := set_config('app.tenant_id', coalesce(p_tenant::text, ''), true)
+          || set_config('app.subject', coalesce(p_subject, ''), true)
+          || set_config('app.role', coalesce(p_role, ''), true)
+          || set_config('app.portfolios', coalesce(p_portfolios::text, ''), true);
+    IF (p_role IN ('owner', 'admin')) IS NOT TRUE THEN
+        SELECT coalesce(array_agg(a.portfolio_id) FILTER (
+                   WHERE a.readers IS NOT NULL
+                     AND (p_subject = ANY (a.readers || a.writers)) IS NOT TRUE), '{}'),
+               coalesce(array_agg(a.portfolio_id) FILTER (
+                   WHERE p_subject = ANY (a.writers)), '{}')
+          INTO v_hidden, v_written
+          FROM portfolio_access a;
+    END IF;
+    v_set := set_config('app.hidden', v_hidden, true) || set_config('app.written', v_written, true);
     RETURN p_tenant;
 END $$;
 
--- Those that an access list keeps from whoever acts. Nobody in particular may see no list's.
-CREATE FUNCTION hidden_portfolios() RETURNS bigint[] LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    IF current_setting('app.role', true) IN ('owner', 'admin') THEN
-        RETURN '{}';
-    END IF;
-    RETURN (SELECT coalesce(array_agg(a.portfolio_id), '{}') FROM portfolio_access a
-             WHERE a.readers IS NOT NULL
-               AND (current_setting('app.subject', true) = ANY (a.readers || a.writers))
-                   IS NOT TRUE);
-END $$;
+CREATE FUNCTION may_write(p_portfolio bigint) RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(
+    current_setting('app.role', true) IN ('owner', 'admin')
+    OR p_portfolio = ANY (NULLIF(current_setting('app.written', true), '')::bigint[]), false);
 
--- Those that whoever acts may write because of a list; NULL where all of them.
-CREATE FUNCTION written_portfolios() RETURNS bigint[] LANGUAGE plpgsql STABLE AS $$
+-- What was said in a conversation stays in it, so its limit only ever gets wider.
+CREATE FUNCTION widen_conversation() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    v_limit bigint[] := NULLIF(current_setting('app.portfolios', true), '')::bigint[];
 BEGIN
-    IF current_setting('app.role', true) IN ('owner', 'admin') THEN
-        RETURN NULL;
+    IF v_limit IS NULL OR NOT v_limit <@ OLD.portfolios THEN
+        NEW.portfolios := CASE WHEN v_limit IS NOT NULL THEN OLD.portfolios || v_limit END;
     END IF;
-    RETURN (SELECT coalesce(array_agg(a.portfolio_id), '{}') FROM portfolio_access a
-             WHERE current_setting('app.subject', true) = ANY (a.writers));
+    RETURN NEW;
 END $$;
+CREATE TRIGGER widened BEFORE UPDATE ON conversations
+    FOR EACH ROW EXECUTE FUNCTION widen_conversation();
 """
 
 # Beyond the tenant's policy, and for the service only: what the owner's functions do across
-# tenants is nobody's in particular. The sub-selects are evaluated once a statement.
-HIDDEN = "(SELECT hidden_portfolios())::bigint[]"
+# tenants is nobody's in particular. The sub-selects are evaluated once a statement. Before `enter`
+# nothing with a portfolio is seen.
+HIDDEN = "(SELECT NULLIF(current_setting('app.hidden', true), '')::bigint[])::bigint[]"
 LIMITED = "(SELECT NULLIF(current_setting('app.portfolios', true), '')::bigint[])"
-WRITTEN = "(SELECT written_portfolios())::bigint[]"
 
 
 def visible(column: str) -> str:
     return (
-        f"coalesce({column} <> ALL ({HIDDEN}), true) AND "
+        f"coalesce({column} <> ALL ({HIDDEN}), {column} IS NULL) AND "
         f"coalesce({column} = ANY ({LIMITED}::bigint[]), true)"
     )
 
 
 def policies() -> str:
-    written = f"coalesce(portfolio_id = ANY ({WRITTEN}), true)"
+    written = "may_write(portfolio_id)"
     lines = [
         "CREATE POLICY own ON conversations AS RESTRICTIVE TO citestream_app "
-        "USING (subject = current_setting('app.subject', true)) "
+        "USING (subject = current_setting('app.subject', true) "
+        f"AND coalesce(portfolios <@ {LIMITED}, {LIMITED} IS NULL)) "
         "WITH CHECK (subject = current_setting('app.subject', true))",
         "CREATE POLICY visible ON portfolios AS RESTRICTIVE TO citestream_app "
         f"USING ({visible('id')}) WITH CHECK (true)",
@@ -154,11 +173,14 @@ BEGIN
            AND (k.kind = 'key' OR u.tokens_after IS NULL OR k.created_at >= u.tokens_after);
         RETURN;
     END IF;
+    -- A token of before the user was added is of somebody who had the address then, and may have
+    -- been removed since. Tokens tell whole seconds.
     SELECT count(*), min(u.id), min(u.tenant_id), 'user:' || min(u.id), min(u.role)
       INTO v_count, user_id, tenant_id, subject, role
       FROM users u JOIN tenants t ON t.id = u.tenant_id
      WHERE u.email = lower(p_user) AND (p_tenant IS NULL OR t.name = p_tenant)
-       AND u.disabled_at IS NULL AND (u.tokens_after IS NULL OR p_issued >= u.tokens_after);
+       AND u.disabled_at IS NULL
+       AND p_issued >= greatest(u.tokens_after, date_trunc('second', u.created_at));
     IF v_count <> 1 THEN
         user_id := NULL; tenant_id := NULL; subject := NULL; role := NULL;
     END IF;
@@ -175,7 +197,8 @@ $$;
 """
 
 ENTER = "enter(bigint, text, text, bigint[])"
-LISTS = ("hidden_portfolios()", "written_portfolios()")
+WRITES = "may_write(bigint)"
+WIDEN = "widen_conversation()"
 CREDENTIAL = "resolve_credential(bytea, text, text, timestamptz)"
 FORMER = "resolve_api_key(bytea)"
 
@@ -186,7 +209,8 @@ def upgrade() -> None:
     run_script(policies())
     drop_functions(FORMER)
     run_script(RESOLVE)
-    for_the_service(ENTER, *LISTS, CREDENTIAL)
+    for_the_service(ENTER, WRITES, CREDENTIAL)
+    for_nobody(WIDEN)
 
 
 def downgrade() -> None:
@@ -215,7 +239,8 @@ def downgrade() -> None:
             PERFORM set_config('app.tenant_id', '', true);
         END $$;
         DROP INDEX ix_conversations_tenant_id;
-        ALTER TABLE conversations DROP COLUMN subject;
+        DROP TRIGGER widened ON conversations;
+        ALTER TABLE conversations DROP COLUMN subject, DROP COLUMN portfolios;
         CREATE INDEX ix_conversations_tenant_id ON conversations (tenant_id, updated_at, id);
         DROP TABLE portfolio_access;
         REVOKE UPDATE (revoked_at), DELETE ON api_keys FROM citestream_app;
@@ -228,6 +253,6 @@ def downgrade() -> None:
         DROP INDEX ix_users_email
         """
     )
-    drop_functions(*LISTS, ENTER)
+    drop_functions(WRITES, ENTER, WIDEN)
     run_script(FORMER_RESOLVE)
     for_the_service(FORMER)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.api.auth import is_loopback_host
+from tests.api.sockets import connection, request_head, serving
 from tests.api.test_problems import check_problem
 from tests.support.api_fakes import OWNER, World, client_of
 
@@ -90,12 +91,35 @@ async def test_another_name_for_this_machine_is_refused(host: str) -> None:
         check_problem(await client.get(AGENTS, headers={"Host": host}), 403, "forbidden")
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded",
+        "Via",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Server",
+        "X-Real-IP",
+        "X-Client-IP",
+        "CF-Connecting-IP",
+        "True-Client-IP",
+    ],
+)
 async def test_behind_a_proxy_nobody_is_the_owner_without_a_key(header: str) -> None:
     async with client_of(World()) as client:
         check_problem(
             await client.get(AGENTS, headers={header: "for=10.0.0.7"}), 401, "unauthorized"
         )
+
+
+async def test_behind_a_proxy_that_says_nothing_nobody_is_the_owner_either() -> None:
+    """nginx with `proxy_pass http://127.0.0.1:8000` and nothing else."""
+    async with serving(World().app()) as port:
+        for version, status in ((b"1.0", b"401"), (b"1.1", b"200")):
+            async with connection(port) as (reader, writer):
+                asked = request_head("GET", AGENTS, "Connection: close")
+                writer.write(asked.replace(b"HTTP/1.1", b"HTTP/" + version))
+                assert (await reader.readline()).split()[1] == status
 
 
 @pytest.mark.parametrize(

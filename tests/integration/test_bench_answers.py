@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.bench import auth, cache, concurrency, memory, pool, scale, sync_vs_async
+from app.bench import auth, cache, concurrency, memory, pool, scale, sync_vs_async, tiers
 from app.bench.figures import Figure
 from app.bench.installation import OURS, THEIRS, Installation, installation
+from app.bench.results import named
 from app.bench.zipf import Workload
 from app.tuning.findings import Finding
 from app.tuning.patience import Patience
@@ -63,6 +64,23 @@ async def test_ours_and_the_yardstick_answer_the_same_questions(running: Install
     assert running.wrong == 0
 
 
+async def test_each_tier_has_its_part(running: Installation) -> None:
+    load = tiers.Load(new=12, new_clients=3, cached=40, cached_clients=4, cached_distinct=2)
+    lines: list[str] = []
+    made = {
+        each.name: each for each in named(await tiers.bench_tiers(running, lines.append, 1, load))
+    }
+    assert made[CACHED].values == [0]
+    for what in ("new answers, 3 at once", "cached answers, 4 at once"):
+        assert made[what].median > 0
+        parts = {tier: made[f"{what}: processor an answer, {tier}"].median for tier in tiers.TIERS}
+        busy = {tiers.API, tiers.POSTGRES, tiers.BESIDE}
+        assert all(parts[tier] > 0 for tier in busy), parts
+    assert made[f"new answers, 3 at once: processor an answer, {tiers.ENCODER}"].median > 0
+    assert made[f"new answers, 3 at once: processor an answer, {tiers.REDIS}"].median > 0
+    assert lines[0].startswith("round 1 of 1: new answers ")
+
+
 async def test_memory_and_open_streams(running: Installation) -> None:
     load = memory.Load(
         questions=4, clients=2, streams=6, opening=2, settle_seconds=0.1, watch_seconds=0.5
@@ -101,7 +119,7 @@ async def test_what_credentials_add(running: Installation) -> None:
     made = await auth.bench_auth(running, lines.append, 2, load)
     assert {len(figure.values) for figure in made[:-1]} == {2}
     assert made[-1].values == [0], "each was answered, and from the cache"
-    assert sum(figure.limit == auth.ADDED_MS for figure in made) == 6
+    assert sum(figure.limit == auth.ADDED_MS for figure in made) == 3  # of questions
     assert lines[-1].startswith("round 2 of 2: none ")
 
 

@@ -11,6 +11,7 @@ from app.chat.model import Question
 from app.embedded import Servers
 from app.errors import NotFound
 from app.ingest.ports import NewDocument
+from app.stores.database import ENTER, who
 from tests.support.pg_stores import DIMENSION, ENCODER, Filled, Stores, fill, turn
 
 OWNED = """
@@ -91,27 +92,28 @@ async def test_a_role_that_could_step_past_is_reported(superuser_url: str) -> No
     assert not report.safe
 
 
+async def counted(connection: asyncpg.Connection, tables: list[str], has_rows: bool) -> None:
+    for table in tables:
+        if table.startswith("rag_embedding_p"):  # reached through their parent only
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="denied"):
+                async with connection.transaction():
+                    await connection.fetchval(f"SELECT count(*) FROM {table}")
+            continue
+        count = await connection.fetchval(f"SELECT count(*) FROM {table}")
+        assert (count > 0) == has_rows, table
+
+
 async def test_without_a_tenant_there_are_no_rows(
     stores: Stores, filled: Filled, migrated: Servers
 ) -> None:
     tables = [row["name"] for row in await stores.behind(OWNED)]
     connection = await asyncpg.connect(migrated.app_url)
     try:
-        for setting in (None, "", str(filled.scope.tenant_id)):
-            if setting is not None:
-                await connection.execute(
-                    "SELECT set_config('app.tenant_id', $1, false), "
-                    "set_config('app.subject', $2, false), set_config('app.role', 'owner', false)",
-                    setting,
-                    filled.scope.subject,
-                )
-            for table in tables:
-                if table.startswith("rag_embedding_p"):  # reached through their parent only
-                    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="denied"):
-                        await connection.fetchval(f"SELECT count(*) FROM {table}")
-                    continue
-                count = await connection.fetchval(f"SELECT count(*) FROM {table}")
-                assert (count > 0) == bool(setting), table
+        for tenant in ("never entered", None, filled.scope.tenant_id):
+            async with connection.transaction():
+                if tenant != "never entered":
+                    await connection.execute(ENTER, tenant, *who(filled.scope)[1:])
+                await counted(connection, tables, isinstance(tenant, int))
     finally:
         await connection.close()
 

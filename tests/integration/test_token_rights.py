@@ -1,6 +1,6 @@
 """What a token is worth: its user's rights of this moment, and nothing of its own."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -59,6 +59,35 @@ async def test_who_is_disabled_is_nobody_at_once(
     scope, user = ada
     await users.update(scope, user.id, {"disabled": True})
     assert await of_token(stores, EMAIL, tenant) is None
+
+
+async def test_a_token_is_not_of_whoever_is_given_the_address_after_its_user(
+    stores: Stores, users: PgUsers, tenant: str, ada: tuple[Scope, UserRecord]
+) -> None:
+    scope, user = ada
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    await users.delete(scope, user.id)
+    another = await users.create(scope, {"email": EMAIL, "role": "admin"})
+    assert await of_token(stores, EMAIL, tenant, issued=before) is None
+    # Tokens tell whole seconds.
+    new = await of_token(stores, EMAIL, tenant, datetime.now(UTC).replace(microsecond=0))
+    assert new == Scope(scope.tenant_id, f"user:{another.id}", "admin")
+
+
+async def test_a_token_is_not_of_whoever_takes_over_its_users_address(
+    stores: Stores, users: PgUsers, tenant: str, ada: tuple[Scope, UserRecord]
+) -> None:
+    scope, user = ada
+    eve = await users.create(scope, {"email": "eve@example.com", "role": "admin"})
+    before = datetime.now(UTC)
+    await users.update(scope, user.id, {"email": "ada.lovelace@example.com"})
+    await users.update(scope, eve.id, {"email": EMAIL})
+    assert await of_token(stores, EMAIL, tenant, issued=before) is None
+    assert await of_token(stores, EMAIL, tenant) == Scope(
+        scope.tenant_id, f"user:{eve.id}", "admin"
+    )
+    await users.update(scope, eve.id, {"email": EMAIL.upper(), "name": "Eve"})
+    assert await of_token(stores, EMAIL, tenant, issued=datetime.now(UTC)) is not None
 
 
 async def test_an_address_of_several_tenants_needs_the_tenants_name(

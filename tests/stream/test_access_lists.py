@@ -180,6 +180,42 @@ async def test_a_limited_key_has_its_portfolios_only(team: Team) -> None:
         assert set((await seen(widget, outside, other, documents[1])).values()) == {404}
 
 
+async def test_a_limited_key_of_a_user_reads_nothing_that_was_said_beyond_its_limit(
+    team: Team,
+) -> None:
+    inside, agent = await team.place(writers=[])
+    _, secret = await team.place(writers=[])
+    general = await team.owner.agent(unique("agent"), None, provider="extractive")
+    person = {"email": f"{unique('ada')}@example.com"}
+    user = (await team.owner.json("POST", "/api/users", 201, json=person))["id"]
+    keys = []
+    for limit in ({}, {"portfolio_ids": [inside]}):
+        body = {"name": "key", "user_id": user, **limit}
+        keys.append((await team.owner.json("POST", "/api/keys", 201, json=body))["key"])
+    async with client(team.owner, keys[0]) as http, client(team.owner, keys[1]) as limited_http:
+        ada = Person(replace(team.owner, http=http), f"user:{user}")
+        limited = Person(replace(team.owner, http=limited_http), ada.subject)
+        own = await limited.live.ask(agent, QUESTION)
+        beyond = [await ada.live.ask(secret, QUESTION), await ada.live.ask(general, QUESTION)]
+        for answer in beyond:
+            conversation, run = answer["conversation_id"], answer["run_id"]
+            assert await limited.status("GET", f"/api/conversations/{conversation}") == 404
+            assert await limited.status("DELETE", f"/api/conversations/{conversation}") == 404
+            assert await limited.status("GET", f"/api/runs/{run}/events") == 404
+            team.owner.services.engine.runs._finished.clear()  # as it is stored
+            assert await limited.status("GET", f"/api/runs/{run}/events") == 404
+            assert await limited.status("POST", f"/api/runs/{run}/cancel") == 404
+        kept = await limited.live.json("GET", "/api/conversations")
+        assert [each["id"] for each in kept["items"]] == [own["conversation_id"]]
+        assert await limited.status("GET", f"/api/runs/{own['run_id']}/events") == 200
+        # What the user adds to it without a limit is beyond it as well.
+        more = {"conversation_id": own["conversation_id"]}
+        await limited.live.ask(agent, "And when?", **more)
+        await ada.live.ask(agent, "And where?", **more)
+        assert await limited.status("GET", f"/api/conversations/{own['conversation_id']}") == 404
+        assert len((await ada.live.json("GET", "/api/conversations"))["items"]) == 3
+
+
 async def test_conversations_and_runs_are_their_subjects_alone(team: Team) -> None:
     _, agent = await team.place(writers=[])
     answer = await team.ann.live.json(

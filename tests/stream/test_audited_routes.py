@@ -108,6 +108,24 @@ async def test_who_was_denied_and_what_was_not_there(live: Live, tenant: Tenant)
     assert [item["action"] for item in only] == ["stats.read"]
 
 
+async def test_an_object_is_recorded_however_its_id_is_written(tenant: Tenant) -> None:
+    body = {"email": f"{unique('ada')}@example.com"}
+    user = (await tenant.call("POST", "/api/users", 201, json=body)).json()["id"]
+    for written in (f"%20{user}", f"+{user}", f"0{user}", f"{user}.0"):
+        await tenant.call("PATCH", f"/api/users/{written}", 200, json={"name": written})
+    portfolios = [
+        (await tenant.call("POST", "/api/portfolios", 201, json={"name": unique("p")})).json()["id"]
+        for _ in range(2)
+    ]
+    # Of several the last one counts.
+    query = "&".join(f"portfolio_id={each}" for each in portfolios)
+    await tenant.call("DELETE", f"/api/admin/cache?{query}", 200)
+    entries = await tenant.log()
+    changed = [item["object_id"] for item in entries if item["action"] == "user.change"]
+    assert changed == [str(user)] * 4
+    assert entries[-1]["object_id"] == str(portfolios[1])
+
+
 async def test_a_question_is_recorded_only_where_it_is_refused(
     connections: dict[str, Any],
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.chat.flights import heir_id
 from tests.support.live import Live, events, live_service, unique
 from tests.support.vendors import Script, VendorServer
 from tests.support.waiting import until
@@ -167,6 +168,8 @@ async def test_where_the_first_is_cancelled_later_it_goes_on_for_the_others(
         await modelled.json("POST", f"/api/runs/{run_id}/cancel", 202)
         last = [event async for event in first][-1]
         assert (last["type"], last["code"]) == ("error", "interrupted")
+        # What goes on is the others'.
+        await modelled.json("POST", f"/api/runs/{heir_id(run_id)}/cancel", 404)
         gate.set()
         told = [[event async for event in each] for each in sharing]
     for each in told:
