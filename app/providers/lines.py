@@ -16,7 +16,7 @@ from app.errors import ProviderError
 MAX_LINE_BYTES = 1 << 20  # a vendor's line is a few hundred bytes; more is no stream of tokens
 # An agent's own server may send whatever it likes, and an answer is kept whole until it is stored.
 # The 32,000 tokens that can be asked for have some 130,000 characters.
-MAX_ANSWER_CHARS = 1 << 20
+MAX_ANSWER_CHARS = 4 << 20
 MAX_TOKENS = 100_000_000  # what a count of tokens may be; the largest models take a million
 
 

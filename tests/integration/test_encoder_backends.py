@@ -277,7 +277,7 @@ async def test_where_onnx_is_of_no_use_the_default_is_torch_and_says_so(
     ) as (process, _):
         _, output = await process.communicate()
     assert process.returncode == 1
-    assert output.decode() in errors
+    assert output.decode().strip() in errors
 
 
 def test_a_card_that_onnx_cannot_use_is_left_to_torch(

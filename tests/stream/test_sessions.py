@@ -243,7 +243,7 @@ def token(email: str, seconds: int = 3600) -> str:
         issuer=ISSUER,
         audience=AUDIENCE,
         names=Names("email", "tenant"),
-        now=int(time.time()) - 10,
+        now=int(time.time()),
         seconds=seconds,
     )
 

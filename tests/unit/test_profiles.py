@@ -75,7 +75,7 @@ def test_what_is_in_the_environment_is_no_part_of_a_profile(
                 "cache.3 is not a setting; known are answer_ttl_seconds, ",
             ],
         ),
-        ("database: 3", ["database has settings of its own: pool_size, timeout_seconds."]),
+        ("database: 3", ["database has settings of its own: pool_size, timeout_seconds, pooler."]),
         (
             "database: {pool_size: 0}\nport: many",
             [
