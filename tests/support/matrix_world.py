@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx2
@@ -21,6 +21,15 @@ class World:
 
     callers: dict[str, Remote]
     own_agents: dict[str, int]
+    kept: list[Objects] = field(default_factory=list)
+
+    async def objects_for(self, case: Case) -> Objects:
+        """The owner's: new ones for what its request takes away."""
+        if case.method == "DELETE":
+            return await self.objects()
+        if not self.kept:
+            self.kept.append(await self.objects())
+        return self.kept[0]
 
     async def objects(self) -> Objects:
         """New ones of the owner's."""
@@ -95,7 +104,7 @@ class Told:
 
 async def play(world: World, case: Case) -> Told:
     """The case by each caller; the owner last: what others have tried has changed nothing."""
-    objects = await world.objects()
+    objects = await world.objects_for(case)
     statuses, leaks = {}, []
     for caller in (*OTHERS, "owner"):
         response = await world.send(caller, case, objects)
