@@ -90,9 +90,7 @@ def figures(measured: Measured, wrong: int) -> list[Figure]:
         for kind, name in NAMES.items():
             times = measured.medians(what, kind)
             added = [one - other for one, other in zip(times, without, strict=True)]
-            # Beside a question a credential costs no round trip (docs/adr/0015); a token is checked
-            # once.
-            limit = ADDED_MS if what == ANSWER and kind != NEW else None
+            limit = None if kind == NEW else ADDED_MS
             made.append(Figure(f"{what}, {name} adds: p50", "ms", added, limit))
     return [*made, Figure("answers that were not cached, or not whole", "", [wrong], 0)]
 

@@ -40,8 +40,8 @@ async def figures_of(stage: Stage, figures: Figures) -> dict[str, float]:
 
 
 async def test_nothing_of_a_poisoned_document_runs_or_loads(running: Deployment) -> None:
-    count = len(POISONS) // 3  # every kind is the full form's
-    assert count >= 20
+    count = len(POISONS)
+    assert count >= 40
     found = await figures_of(running.stage, shown(running.stage, running, count))
     assert found[ANSWERED] == 2 * count
 

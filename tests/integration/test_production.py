@@ -122,7 +122,7 @@ async def right(
         yield variables
 
 
-@pytest.mark.parametrize("workers", ["2"])
+@pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_right_configuration_serves_and_knows_nobody_without_a_key(
     right: dict[str, str], server_folder: Path, workers: str
 ) -> None:
