@@ -9,12 +9,12 @@ from pathlib import Path
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from app.bootstrap import Settings, build_services, connected
 from app.chat.language import normalise_language
 from app.commands.ingest import portfolio_named
+from app.commands.progress import progress
 from app.errors import InvalidInput
 from app.evaluation.asking import FUSED, Plan, ask
 from app.evaluation.dataset import Dataset
@@ -116,13 +116,7 @@ async def _measure(
 ) -> Report:
     name = options.portfolio or f"eval {dataset.name[:100]} {dataset.fingerprint[:12]}"
     asked = []
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as bar:
+    with progress(console) as bar:
         task = bar.add_task("Starting", total=len(dataset.documents))
         async with (
             connected(settings, lambda line: bar.update(task, description=line)) as live,

@@ -2,22 +2,14 @@
 
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from app.bootstrap import Settings, connected, open_indexes
+from app.commands.progress import progress
 from app.stores.vector_indexes import Building, Outcome
 
 
 async def update_indexes(say: Callable[[str], None]) -> None:
     """Make what is missing, drop what is not needed, and wait for it."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(),
-    ) as bar:
+    with progress() as bar:
         task = bar.add_task("Looking", total=None)
 
         def show(building: Building) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.api.services import Services
 from app.bootstrap import Settings, build_services, connected
 from app.chat.model import Scope
+from app.commands.progress import progress
 from app.errors import AppError
 from app.ingest.check import check_document
 from app.ingest.files import find_files
@@ -27,13 +27,7 @@ async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
     console = Console()
     files = find_files(paths)
     settings = Settings()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as bar:
+    with progress(console) as bar:
         task = bar.add_task("Starting", total=len(files))
         async with (
             connected(settings, lambda line: bar.update(task, description=line)) as live,

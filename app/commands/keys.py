@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from app.bootstrap import Settings, connected, rotate_keys
+from app.commands.progress import progress
 from app.stores.sealed import Rotated
 
 MOST_NAMED = 20
@@ -14,13 +12,7 @@ MOST_NAMED = 20
 
 async def rotate(say: Callable[[str], None]) -> bool:
     """Seal everything anew that another key than the first has sealed; whether all is."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(),
-    ) as bar:
+    with progress() as bar:
         task = bar.add_task("Starting", total=None)
 
         def show(done: int, total: int) -> None:

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from app.bootstrap import Settings, connected, open_reencoder
+from app.commands.progress import progress
 from app.ingest.reencode import Outcome
 
 
@@ -13,13 +11,7 @@ async def reencode_portfolios(
     portfolio: str | None, batch: int, say: Callable[[str], None]
 ) -> None:
     """Bring every portfolio, or those of this name, to the configured encoder."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(),
-    ) as bar:
+    with progress() as bar:
         task = bar.add_task("Starting", total=None)
 
         def show(description: str, done: int, total: int) -> None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.bootstrap import Settings, build_services, connected, open_warmer
 from app.chat.warming import FAILURES_IN_A_ROW, Outcome, Warmed
+from app.commands.progress import progress
 from app.errors import Unavailable
 
 
@@ -19,13 +18,7 @@ async def warm_caches(
     Raises AppError where too many fail in a row, and before any is asked where nothing could be
     kept.
     """
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(),
-    ) as bar:
+    with progress() as bar:
         task = bar.add_task("Starting", total=None)
 
         def show(name: str, done: int, total: int) -> None:

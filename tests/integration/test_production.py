@@ -5,6 +5,7 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -53,39 +54,36 @@ async def postgres(server_folder: Path) -> AsyncIterator[Postgres]:
         postgres.stop()
 
 
-@pytest.fixture(scope="module")
-async def valkey(server_folder: Path) -> AsyncIterator[str]:
-    """The host and port of a server that asks for a password."""
-    folder = server_folder / "production-cache"
+@asynccontextmanager
+async def listening(folder: Path, password: str = "") -> AsyncIterator[str]:
+    """The host and port of a Valkey, which asks for the password where there is one."""
     folder.mkdir(mode=0o711)
     valkey, port = Valkey(open_home(folder), folder), free_port()
     await valkey.start()
     try:
         client = Redis.from_url(valkey.url)
-        await client.config_set("requirepass", REDIS_PASSWORD)
+        await client.config_set("requirepass", password)
         await client.aclose()
-        client = Redis.from_url(f"{valkey.url}?password={REDIS_PASSWORD}")
+        client = Redis.from_url(f"{valkey.url}?password={password}" if password else valkey.url)
         await client.config_set("port", port)
         await client.aclose()
         yield f"127.0.0.1:{port}"
     finally:
         valkey.stop()
+
+
+@pytest.fixture(scope="module")
+async def valkey(server_folder: Path) -> AsyncIterator[str]:
+    """A server that asks for a password."""
+    async with listening(server_folder / "production-cache", REDIS_PASSWORD) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 async def open_valkey(server_folder: Path) -> AsyncIterator[str]:
-    """The host and port of a server that asks nobody for anything."""
-    folder = server_folder / "open-cache"
-    folder.mkdir(mode=0o711)
-    valkey, port = Valkey(open_home(folder), folder), free_port()
-    await valkey.start()
-    try:
-        client = Redis.from_url(valkey.url)
-        await client.config_set("port", port)
-        await client.aclose()
-        yield f"127.0.0.1:{port}"
-    finally:
-        valkey.stop()
+    """A server that asks nobody for anything."""
+    async with listening(server_folder / "open-cache") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
