@@ -54,6 +54,14 @@ class RedisLine(asyncio.Protocol):
     async def ask(self, *commands: Command) -> list[Any]:
         """The replies, in one round trip. Raises the first error among them (a ResponseError),
         RedisConnectionError, OSError, or TimeoutError where the server does not answer."""
+        replies = await self.replies(*commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def replies(self, *commands: Command) -> list[Any]:
+        """As `ask`, with the errors among the replies in their places."""
         transport = self._transport
         if transport is None or transport.is_closing():
             transport = await self._connected()
@@ -64,11 +72,7 @@ class RedisLine(asyncio.Protocol):
         if self._timer is None:
             self._timer = loop.call_later(self._timeout / TURNS, self._tick)
         transport.write(b"".join([_packed(each) for each in commands]))
-        replies = await asked.future
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        return await asked.future
 
     def statistics(self) -> dict[str, int]:
         """Of the one connection: whether it is there and in use; since the start, how often it was

@@ -19,9 +19,9 @@ from tests.support.live import PATIENT, Live, live_service, unique
 from tests.support.vendors import Script, VendorServer
 
 KEY = "sk-nobody-may-see-this"
-DOCUMENT = "Atlas is a dashboard. It was finished in 2021 by Ana Ruiz, in xylographic haste."
+DOCUMENT = "Atlas is a dashboard. It was finished in 2021 by Annabella Ruiz, in xylographic haste."
 QUESTION = "Who finished the Atlas dashboard before the quokkas came?"
-ANSWER = ["Ana", " Ruiz", " and her ocelot", " did [1]."]
+ANSWER = ["Annabella", " Ruiz", " and her ocelot", " did [1]."]
 WHOLE, STREAM = "POST /api/agents/{agent_id}/chat", "POST /api/agents/{agent_id}/chat/stream"
 INTERNAL, SERVER, CLIENT = 1, 2, 3
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -206,7 +206,7 @@ async def test_an_answer_without_a_model_and_a_retrieval(traced: Traced) -> None
 
 async def test_nothing_that_was_asked_found_or_answered_is_sent_and_no_key(traced: Traced) -> None:
     raw = b"".join(traced.collector.raw)
-    for secret in (KEY, "quokkas", "xylographic", "ocelot", "Ana", "Atlas"):
+    for secret in (KEY, "quokkas", "xylographic", "ocelot", "Annabella", "Atlas"):
         assert secret.encode() not in raw, secret
     (listing,) = traced.requests("GET /api/agents")
     assert listing.attributes["url.query"] == "REDACTED"
