@@ -22,6 +22,8 @@ LAST_WORDS_SECONDS = 1.5
 # How long somebody who has connected before the port was closed may take to say what he wants.
 FIRST_WORDS_SECONDS = 0.5
 LOOK_SECONDS = 0.01
+# As uvicorn counts them.
+TICK_SECONDS, TICKS_A_DAY = 0.1, 864_000
 # A reader that makes no progress for so long is gone, or as good as.
 UNREAD_SECONDS = 30.0
 # What the kernel may hold of what a reader has not taken; it takes twice as much memory for it. Of
@@ -79,7 +81,7 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._place = place
         self._acceptors: list[Acceptor] = []
-        self._up = asyncio.Event()
+        self._up, self._stopping = asyncio.Event(), asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -90,6 +92,7 @@ class Server(uvicorn.Server):
         """Begin to drain; a second call closes at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._stopping.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._place is None:
@@ -99,6 +102,15 @@ class Server(uvicorn.Server):
             self._acceptors = [self._acceptor(each, self._place) for each in sockets or []]
             self.servers.extend(self._acceptors)  # type: ignore[arg-type]
         self._up.set()
+
+    async def main_loop(self) -> None:
+        """uvicorn's own, which sleeps through the beginning of the end."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % TICKS_A_DAY
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopping.wait()
 
     async def on_tick(self, counter: int) -> bool:
         for acceptor in self._acceptors:

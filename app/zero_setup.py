@@ -24,18 +24,17 @@ async def servers(
     settings: Settings,
     on_progress: Callable[[str], None] = lambda _: None,
     *,
-    serves_here: bool = True,
+    meanwhile: str | None = None,
 ) -> AsyncIterator[Settings]:
     """Settings that name running servers: the configured ones, or else embedded ones, which are
     started, or joined, and stopped at the end if they were started here. Raises EmbeddedError.
 
-    Unless it is another process that `serves_here`, this one imports the service meanwhile.
+    A module that is named `meanwhile` is imported while embedded ones start.
     """
     if settings.database_url is not None:
         yield settings
         return
-    service = "app.bootstrap" if serves_here else "app"
-    importing = asyncio.create_task(asyncio.to_thread(import_module, service))
+    importing = asyncio.create_task(asyncio.to_thread(import_module, meanwhile or __name__))
     async with embedded_servers(
         settings.data,
         encoder=encoder_command(settings) if settings.encoder.url is None else None,

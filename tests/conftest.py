@@ -3,6 +3,7 @@
 Nothing here skips: where a server does not start, the suite fails and says why.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 
 from app.embedded import Servers, embedded_servers
 from app.embedded.encoder import Encoder, own_socket
@@ -26,6 +28,30 @@ from app.embedded.postgres import (
     database_statements,
 )
 from tests.support.command import Running, running, with_models
+from tests.support.forking import Forks, Output, forks
+
+# Where it is set, as containers do, every process that a test starts compiles all of the service
+# again, which is a third of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# To look for garbage among what stays until the end is half of the time that collecting takes.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From now on there is garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+# As it is where nobody has set it up, a traceback shows what every variable holds, which takes
+# seconds to print for the service with all that is in it.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
@@ -45,12 +71,12 @@ async def servers(server_folder: Path) -> AsyncIterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-async def encoder_url(server_folder: Path) -> AsyncIterator[str]:
-    """The address of the real encoder service on torch, with which the other backends are
-    compared; a process of its own, which takes some seconds."""
+async def encoder_url(server_folder: Path, onnx: tuple[str, ...]) -> AsyncIterator[str]:
+    """The address of the real encoder service: a process of its own, on onnx, which starts in half
+    a second where torch takes several."""
     logs = server_folder / "encoder"
     logs.mkdir(mode=0o700)
-    command = [sys.executable, "-m", "app.cli", "encoder", "--backend", "torch"]
+    command = [sys.executable, "-m", "app.cli", "encoder", *onnx]
     encoder = Encoder(own_socket(logs), logs / "encoder.log", command)
     try:
         await encoder.start()
@@ -141,6 +167,19 @@ async def running_service(server_folder: Path, exports: Path) -> AsyncIterator[R
             with suppress(OSError):  # another process has it by now
                 copied.rename(exports)
         yield service
+
+
+@pytest.fixture(scope="session")
+async def forking() -> AsyncIterator[Forks]:
+    """Processes of commands that some other test starts as a user does."""
+    async with forks() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def forked(forking: Forks) -> Output:
+    """`output_of` such a command."""
+    return forking.output
 
 
 @pytest.fixture(scope="session")

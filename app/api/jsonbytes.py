@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from fastapi.responses import JSONResponse
+from starlette.responses import JSONResponse
 
 
 def dumps(value: Any) -> bytes:

@@ -1,10 +1,13 @@
-"""Everything the HTTP layer works with, built once by the composition root."""
+"""Everything the HTTP layer works with, built once by the composition root.
+
+Commands use it too: it imports Starlette's names, which are FastAPI's, and nothing of FastAPI.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from fastapi import Request
+from starlette.requests import Request
 
 from app.api.revocation import Revocation
 from app.chat.administration import (

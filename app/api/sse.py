@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 from uuid import UUID
 
-from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.departure import while_connected

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from app.bench.figures import Figure
 from app.bench.installation import Installation, Site
 from app.bench.workers import WorkerFailed
-from app.chat.cache import answer_key
+from app.chat.cache import answer_key, part_tag, tenant_tag
 from app.embedded.home import Home
 from app.embedded.valkey import Valkey
 from app.stores.redis_cache import RedisCache
@@ -65,14 +65,14 @@ async def put_answers(
     library = site.agents.library
     tenant, agent = library.scope.tenant_id, next(iter(site.agents.made.values()))
     tags = [
-        f"tenant:{tenant}",
-        f"agent:{tenant}:{agent}",
-        f"portfolio:{tenant}:{library.portfolio}",
+        tenant_tag(tenant),
+        part_tag("agent", tenant, agent),
+        part_tag("portfolio", tenant, library.portfolio),
     ]
     cache = RedisCache(redis_url, timeout_seconds=TTL_SECONDS, retry_after_seconds=TTL_SECONDS)
     try:
         for number in range(start, start + count):
-            await cache.put(answer_key({"bench": number}), value, TTL_SECONDS, tags)
+            await cache.put(answer_key(tenant, {"bench": number}), value, TTL_SECONDS, tags)
     finally:
         await cache.aclose()
 

@@ -17,7 +17,6 @@ from app.embedded.postgres import (
     SUPERUSER,
     database_statements,
 )
-from app.encoder.client import EncoderClient
 from app.stores.migrate import as_owner
 from app.stores.tenants import digest_of
 
@@ -42,18 +41,16 @@ ANSWER = "The projects that were finished last year used a smaller team than pla
 async def add_portfolios(site: Site, count: int) -> None:
     """So many, of ten chunks each."""
     library, database = site.agents.library, site.agents.database
-    async with await EncoderClient.connect(site.servers.encoder_url or "") as encoder:
-        await fill_small(database, site.servers.owner_url, encoder, library.scope, count)
+    await fill_small(database, site.servers.owner_url, library.encoder, library.scope, count)
 
 
 async def add_chunks(site: Site, chunks: int, say: Callable[[str], None]) -> Agents:
     """Agents on another portfolio, of so many chunks."""
     library, database = site.agents.library, site.agents.database
     say(f"A portfolio of {chunks:,} chunks is being made")
-    async with await EncoderClient.connect(site.servers.encoder_url or "") as encoder:
-        large = await fill(
-            database, site.servers.owner_url, encoder, library.scope, chunks, on_progress=say
-        )
+    large = await fill(
+        database, site.servers.owner_url, library.encoder, library.scope, chunks, on_progress=say
+    )
     return Agents(database, large, site.agents.key)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from app.bench.library import Library, fill, make_table, questions
+from app.bench.library import Clustered, Library, clustered, fill, make_table, questions
 from app.bench.messages import post
 from app.bench.processes import Program, as_shipped, migrate, running, serving
 from app.bench.workers import Worker, worker
@@ -190,8 +190,11 @@ async def installation(
         provider = await stack.enter_async_context(worker("app.bench.provider"))
         address = (await provider.read())["url"]
         environment = {**as_shipped(servers, folder, address, model), **variables}
+        assert servers.encoder_url is not None  # noqa: S101 — one was started
+        async with await EncoderClient.connect(servers.encoder_url) as client:
+            subjects = await clustered(client)
         site = await stack.enter_async_context(
-            open_site(servers, environment, folder / "api", chunks, say)
+            open_site(servers, environment, folder / "api", chunks, say, subjects)
         )
         programs = {OURS: site.program}
         if yardstick:
@@ -208,6 +211,7 @@ async def open_site(
     folder: Path,
     chunks: int,
     say: Callable[[str], None],
+    encoder: Clustered,
 ) -> AsyncIterator[Site]:
     """A service in this environment, its database migrated and filled with so many chunks; its logs
     are left in the folder."""
@@ -218,10 +222,8 @@ async def open_site(
         credentials = PgCredentials(database)
         key = await credentials.create("default", "bench")
         scope = await credentials.default_scope()
-        assert servers.encoder_url is not None  # noqa: S101 — one was started
         began = time.perf_counter()
-        async with await EncoderClient.connect(servers.encoder_url) as encoder:
-            library = await fill(database, servers.owner_url, encoder, scope, chunks)
+        library = await fill(database, servers.owner_url, encoder, scope, chunks)
         say(f"{library.chunks:,} chunks indexed in {time.perf_counter() - began:.0f} s")
         async with serving(environment, folder / "api.log") as program:
             yield Site(servers, environment, Agents(database, library, key), program)
@@ -235,7 +237,7 @@ async def _baseline(site: Site, folder: Path, *arguments: str) -> AsyncIterator[
     library = site.agents.library
     async with as_owner(site.servers.owner_url) as owner:
         await owner.execute(TENANT, str(library.scope.tenant_id))
-        await make_table(owner, library.portfolio, library.dimension)
+        await make_table(owner, library.portfolio, library.encoder.dimension)
     log = folder / "baseline.log"
     async with running(log, "-m", "app.bench.baseline", *arguments) as program:
         yield program

@@ -88,7 +88,7 @@ class Library:
     scope: Scope
     portfolio: int
     chunks: int
-    dimension: int  # of its vectors
+    encoder: "Clustered"  # of its chunks, and of what is added to it
 
 
 class Clustered:
@@ -144,7 +144,7 @@ def documents(chunks: int) -> Iterator[NewDocument]:
 async def fill(
     database: Database,
     owner_url: str,
-    encoder: Encoder,
+    encoder: Clustered,
     scope: Scope,
     chunks: int,
     *,
@@ -152,7 +152,7 @@ async def fill(
 ) -> Library:
     """Make a portfolio of so many chunks for an encoder that the database is prepared for, with
     its index."""
-    encoders = await _clustered(encoder)
+    encoders = {encoder.name: encoder}
     portfolios = PgPortfolios(database, encoders)
     portfolio = await portfolios.create(scope, {"name": f"bench {chunks}"})
     async with _ingesting(database, encoders) as ingestor:
@@ -163,14 +163,14 @@ async def fill(
                 on_progress(f"{min(chunks, done * CHUNKS_A_DOCUMENT):,} of {chunks:,} chunks")
     await _finish(owner_url)
     filled = await portfolios.get(scope, portfolio.id)
-    return Library(scope, portfolio.id, filled.chunk_count, encoder.dimension)
+    return Library(scope, portfolio.id, filled.chunk_count, encoder)
 
 
 async def fill_small(
-    database: Database, owner_url: str, encoder: Encoder, scope: Scope, count: int
+    database: Database, owner_url: str, encoder: Clustered, scope: Scope, count: int
 ) -> None:
     """So many portfolios of one document each."""
-    encoders = await _clustered(encoder)
+    encoders = {encoder.name: encoder}
     portfolios = PgPortfolios(database, encoders)
     async with _ingesting(database, encoders) as ingestor:
         for number, document in enumerate(documents(count * CHUNKS_A_DOCUMENT)):
@@ -186,10 +186,11 @@ async def make_table(owner: asyncpg.Connection, portfolio: int, dimension: int) 
         await owner.execute(statement.format(portfolio=portfolio, dimension=dimension))
 
 
-async def _clustered(encoder: Encoder) -> EncodersByName:
+async def clustered(encoder: Encoder) -> Clustered:
+    """For any number of portfolios: it takes a second or two of the encoder's time."""
     names = subjects()
     vectors = await encoder.embed_documents(names)
-    return {encoder.name: Clustered(encoder, dict(zip(names, vectors, strict=True)))}
+    return Clustered(encoder, dict(zip(names, vectors, strict=True)))
 
 
 @asynccontextmanager

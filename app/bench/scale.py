@@ -177,7 +177,9 @@ async def _many_portfolios(scaling: Scaling) -> AsyncIterator[Side]:
         "REDIS_URL": servers.redis_url,
     }
     folder = running.folder / "many"
-    async with open_site(servers, environment, folder, load.few_chunks, scaling.say) as other:
+    encoder = running.site.agents.library.encoder
+    opening = open_site(servers, environment, folder, load.few_chunks, scaling.say, encoder)
+    async with opening as other:
         await growing.add_portfolios(other, load.portfolios - 1)
         with running.joined(MANY, other.program):
             yield Side(MANY, other.agents)

@@ -89,12 +89,12 @@ def open_streams(settings: Settings, runs: Runs) -> RedisRunStreams | NoStreams:
 
 
 def open_leading(
-    settings: Settings, cache: RedisCache | NoCache, streams: RedisRunStreams | NoStreams
+    cache: RedisCache | NoCache, streams: RedisRunStreams | NoStreams
 ) -> RedisLeading | Alone:
     """What tells processes which of them produces an answer."""
-    if settings.redis_url is None or isinstance(cache, NoCache):
+    if isinstance(cache, NoCache):
         return Alone()
-    return RedisLeading(cache, settings.redis_url, streams.ended)
+    return RedisLeading(cache, streams.ended)
 
 
 def open_guard(settings: Settings) -> Guard:

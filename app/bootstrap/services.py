@@ -105,7 +105,7 @@ async def build_services(
         runs = Runs()
         streams = open_streams(settings, runs)
         stack.push_async_callback(streams.aclose)
-        leading = open_leading(settings, clients.cache, streams)
+        leading = open_leading(clients.cache, streams)
         stack.push_async_callback(leading.aclose)
         engine = await _engine(settings, clients, retriever, runs, streams, leading, tracing)
         stack.push_async_callback(engine.close)

@@ -3,13 +3,14 @@
 A key contains everything the answer depends on: installation, scope, versions, epochs, encoder,
 provider, limits, filters, language, message and the history given to the model. Nothing stale can
 be found because a change of any of these makes another key; nothing foreign because tenant and
-installation are in it.
+installation are in it. The tenant's number in braces is all that a Redis Cluster looks at, so that
+everything of a tenant is on one server.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -38,17 +39,32 @@ def digest(parts: Mapping[str, Any]) -> str:
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
-def answer_key(parts: Mapping[str, Any]) -> str:
-    return f"agent:response:{digest(parts)}"
+def answer_key(tenant_id: int, parts: Mapping[str, Any]) -> str:
+    return f"agent:response:{{{tenant_id}}}:{digest(parts)}"
 
 
-def passages_key(parts: Mapping[str, Any]) -> str:
-    return f"rag:chunks:{digest(parts)}"
+def passages_key(tenant_id: int, parts: Mapping[str, Any]) -> str:
+    return f"rag:chunks:{{{tenant_id}}}:{digest(parts)}"
 
 
-def semantic_key(parts: Mapping[str, Any]) -> str:
+def semantic_key(tenant_id: int, parts: Mapping[str, Any]) -> str:
     """Of the questions with everything in common but the message."""
-    return f"semantic:{digest(parts)}"
+    return f"semantic:{{{tenant_id}}}:{digest(parts)}"
+
+
+def call_key(tenant_id: int, parts: Mapping[str, Any]) -> str:
+    """Of what a Python program's own function returned."""
+    return f"call:{{{tenant_id}}}:{digest(parts)}"
+
+
+def tenant_tag(tenant_id: int) -> str:
+    """What all entries of a tenant belong to."""
+    return f"tenant:{{{tenant_id}}}"
+
+
+def part_tag(kind: Literal["agent", "portfolio"], tenant_id: int, number: int) -> str:
+    """What the entries of one of a tenant's agents or portfolios belong to."""
+    return f"{kind}:{{{tenant_id}}}:{number}"
 
 
 def history_digest(history: Sequence[ChatMessage]) -> str | None:

@@ -22,7 +22,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import orjson
 
-from app.chat.cache import digest
+from app.chat.cache import call_key, tenant_tag
 from app.chat.canonical import canonical
 from app.chat.model import Scope
 from app.chat.ports import Cache
@@ -68,7 +68,7 @@ class Cached:
         tenant_id = (scope or await self._default_scope()).tenant_id
         tenant = (self._installation, tenant_id)
         parts = {"tenant": tenant, "function": function, "arguments": arguments}
-        return f"call:{digest(parts)}", [f"tenant:{tenant_id}"]
+        return call_key(tenant_id, parts), [tenant_tag(tenant_id)]
 
     async def close(self) -> None:
         """Stop the calls that are on their way; who waits for one gets Unavailable."""

@@ -11,8 +11,10 @@ from app.chat.cache import (
     answer_key,
     digest,
     history_digest,
+    part_tag,
     passages_key,
     semantic_key,
+    tenant_tag,
 )
 from app.chat.citations import CitationDecoder
 from app.chat.events import Done, Start
@@ -99,7 +101,9 @@ class Plan:
 
     def keys(self) -> tuple[str, str]:
         """The cache keys of the whole answer and of its passages."""
-        return answer_key(self._answer_parts()), passages_key(self._retrieval_parts())
+        tenant = self.scope.tenant_id
+        retrieval = passages_key(tenant, self._retrieval_parts())
+        return answer_key(tenant, self._answer_parts()), retrieval
 
     def semantic_scope(self) -> str | None:
         """The key of all questions that differ from this one in the message alone; None where
@@ -108,7 +112,8 @@ class Plan:
         parts = self._answer_parts()
         if self.retrieval_request() is None or self.follow_up or parts["context"] is not None:
             return None
-        return semantic_key({name: part for name, part in parts.items() if name != "message"})
+        common = {name: part for name, part in parts.items() if name != "message"}
+        return semantic_key(self.scope.tenant_id, common)
 
     def _answer_parts(self) -> Mapping[str, Any]:
         return {
@@ -157,8 +162,8 @@ class Plan:
         """What cached entries of this question belong to, for early invalidation."""
         tenant = self.scope.tenant_id
         portfolios = {each.id for each in (self.portfolio, self.loaded.persona) if each}
-        tags = [f"tenant:{tenant}", f"agent:{tenant}:{self.agent.id}"]
-        return tags + [f"portfolio:{tenant}:{each}" for each in sorted(portfolios)]
+        tags = [tenant_tag(tenant), part_tag("agent", tenant, self.agent.id)]
+        return tags + [part_tag("portfolio", tenant, each) for each in sorted(portfolios)]
 
 
 def _state(portfolio: Portfolio | None) -> Any:

@@ -171,7 +171,7 @@ class Encoder(Protocol):
 class Cache(Protocol):
     """A byte cache that may be lost at any moment: every failure is a miss, never an error.
 
-    `tags` name what an entry belongs to ("tenant:1", "agent:1:2", "portfolio:1:3"), so that
+    `tags` name what an entry belongs to ("tenant:{1}", "agent:{1}:2", "portfolio:{1}:3"), so that
     `drop` can free it early and count what it freed.
     """
 

@@ -17,6 +17,7 @@ from app.cli import (
     simulation,
     tuning,
 )
+from app.commands.cycles import put_off
 
 app = typer.Typer(
     name="citestream",
@@ -36,4 +37,5 @@ app.add_typer(evaluation.group, name="eval", no_args_is_help=True)
 
 def main() -> None:
     """Entry point of the `citestream` script."""
+    put_off()  # while the command is imported; it looks again before it works
     app()

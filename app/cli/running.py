@@ -12,8 +12,10 @@ def complete(command: Coroutine[Any, Any, Any]) -> Any:
     """Run a command; expected failures become one sentence and exit code 1."""
     import uvloop
 
+    from app.commands.cycles import look_again
     from app.telemetry import configure_logging
 
+    look_again()
     configure_logging("warning")  # `run` and `serve` set the level that is configured
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -34,8 +36,10 @@ def with_files(command: Callable[..., Any], *arguments: Any) -> Any:
     """Call a command that reads files; one that cannot be read is exit code 2."""
     from rich.console import Console
 
+    from app.commands.cycles import look_again
     from app.errors import InvalidInput
 
+    look_again()
     try:
         return command(*arguments, Console())
     except InvalidInput as error:

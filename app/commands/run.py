@@ -21,6 +21,7 @@ from app.zero_setup import servers
 
 # What a worker has beyond the drain time, to close everything; who takes longer hangs.
 CLOSE_SECONDS = 10.0
+SERVICE = "app.commands.foreground"
 
 Say = Callable[[str], None]
 
@@ -39,7 +40,8 @@ async def serve_only(say: Say, workers: int | None = None, profile: str | None =
 
 @asynccontextmanager
 async def _embedded(settings: Settings, say: Say) -> AsyncIterator[Settings]:
-    async with servers(settings, say, serves_here=settings.workers == 1) as live:
+    here = settings.workers == 1  # otherwise it is others who import what serves
+    async with servers(settings, say, meanwhile=SERVICE if here else None) as live:
         yield live
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
@@ -156,7 +157,10 @@ class Postgres:
         return True
 
     async def _make_cluster(self) -> None:
-        """Make the cluster with roles and database beside its place and move it there whole."""
+        """Make the cluster with roles and database beside its place and move it there whole.
+
+        Nothing waits for the disk before all is made; then all is written to it at once.
+        """
         if shutil.disk_usage(self.home.path).free < CLUSTER_BYTES:
             raise EmbeddedError(
                 f"The database needs {CLUSTER_BYTES >> 20} MB in {self.home.path}, and the disk "
@@ -172,10 +176,12 @@ class Postgres:
             unfinished, "postgres", [*ROLE_STATEMENTS, *database_statements(DATABASE)]
         )
         await self._execute(unfinished, DATABASE, [EXTENSION_STATEMENT])
+        await self._write_to_disk(unfinished)
         unfinished.rename(self.cluster)
 
     async def _initdb(self, cluster: Path) -> None:
         options = ["-D", str(cluster), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
+        options += ["--no-sync"]
         options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         for character_type in CHARACTER_TYPES:
             shutil.rmtree(cluster, ignore_errors=True)
@@ -189,10 +195,19 @@ class Postgres:
 
     async def _execute(self, cluster: Path, database: str, statements: list[str]) -> None:
         """Run statements in a cluster that no server has open."""
-        arguments = ["--single", "-D", str(cluster), "-c", "exit_on_error=on", database]
+        arguments = ["--single", "-D", str(cluster), "-c", "exit_on_error=on", "-c", "fsync=off"]
+        arguments.append(database)
         tool = self._child("Postgres", "postgres", *arguments, stdin=subprocess.PIPE)
         tool.say("".join(f"{statement}\n" for statement in statements))
         await tool.finish(INITDB_SECONDS)
+
+    async def _write_to_disk(self, cluster: Path) -> None:
+        """All of a cluster that no server has open. Where Linux writes a whole file system in one
+        go, that takes a tenth of the time that its thousand files take one by one."""
+        options = ["-D", str(cluster), "--sync-only"]
+        if sys.platform == "linux":
+            options += ["--sync-method=syncfs"]
+        await self._child("initdb", "initdb", *options).finish(INITDB_SECONDS)
 
     def _child(
         self, name: str, program: str, *arguments: str, stdin: int = subprocess.DEVNULL

@@ -4,6 +4,7 @@ A process of its own (`python -m app.encoder.download NAME`), because the encode
 offline before its libraries are imported, and does.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ def fetch_model(name: str) -> Path:
 
 
 def _fetch(name: str) -> str:
+    # Otherwise a request goes before the first one, for a list of programs with which to tell the
+    # hub who asks: three seconds more of a hub that does not answer, and nobody's business.
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import errors, get_session, snapshot_download
 
     get_session().event_hooks["request"].append(_limit)

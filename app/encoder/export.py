@@ -18,6 +18,7 @@ from typing import Any
 
 from app.encoder.backend import InputType, ModelUnusable
 from app.encoder.children import end_with_parent
+from app.encoder.collecting import without_collecting
 from app.encoder.folder import Traits
 from app.encoder.torch_backend import TorchBackend, import_libraries
 
@@ -55,8 +56,9 @@ REFERENCES = (
 
 def export(folder: Path, target: Path) -> None:
     """Export the model in `folder` into the empty folder `target`. Raises ModelUnusable."""
-    libraries = import_libraries()
-    backend = TorchBackend(libraries, folder, folder.name, "", Traits(), "cpu", 0)
+    with without_collecting():
+        libraries = import_libraries()
+        backend = TorchBackend(libraries, folder, folder.name, "", Traits(), "cpu", 0)
     model = backend.transformer
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     if tokenizer is None:

@@ -1,6 +1,5 @@
 """From a model's name to a loaded model."""
 
-import gc
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from app.encoder.backend import (
     ModelInfo,
     ModelUnusable,
 )
+from app.encoder.collecting import without_collecting
 from app.encoder.exported import find_or_export
 from app.encoder.folder import (
     Traits,
@@ -59,9 +59,7 @@ def load_backend(
     cuda; `threads` 0 leaves their number to the backend; `backend` auto is onnx, or else torch,
     with a warning that says why; `cache` is the folder that keeps what is exported for onnx and
     openvino. Raises ModelUnusable."""
-    # Millions of objects survive these imports; collecting among them is a fifth of the start.
-    gc.disable()
-    try:
+    with without_collecting():
         if backend == "torch":
             found, libraries = _find(model, torch_backend.import_libraries)
             return _load_torch(found, libraries, device, threads)
@@ -69,9 +67,6 @@ def load_backend(
         if backend == "auto":
             return _load_best(found, libraries, device, threads, Path(cache))
         return _load_exported(found, libraries, device, threads, backend, Path(cache))
-    finally:
-        gc.freeze()  # what is loaded now stays: later collections need not look at it
-        gc.enable()
 
 
 def _find(

@@ -1,12 +1,12 @@
 """A sentence-transformers cross-encoder on torch, imported when one is loaded and not before."""
 
-import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from app.encoder.backend import WARM_UP, ModelUnusable, cut
+from app.encoder.collecting import without_collecting
 from app.encoder.folder import digest_weights, find_model, served_name
 from app.encoder.loading import REVISION_DIGITS
 from app.encoder.rerank import RerankerInfo
@@ -18,13 +18,19 @@ def find_reranker(model: str) -> Path:
     for a model of another kind: sentence-transformers would give an embedding model a last layer
     of random numbers, and rank by them."""
     folder = find_model(model)
-    architectures = _read(folder / "config.json").get("architectures") or [""]
+    configuration = _read(folder / "config.json")
+    architectures = configuration.get("architectures") or [""]
+    classifies = architectures[0].endswith("ForSequenceClassification")
     kind = _read(folder / "config_sentence_transformers.json").get("model_type")
-    if kind != "CrossEncoder" and not architectures[0].endswith("ForSequenceClassification"):
+    if kind != "CrossEncoder" and not classifies:
         raise ModelUnusable(
             f"{model} is no reranker; name a cross-encoder, "
             "as in cross-encoder/ms-marco-MiniLM-L6-v2 or BAAI/bge-reranker-v2-m3."
         )
+    # Where it does not say it, the model tells when it is loaded, some seconds later.
+    labels = len(configuration.get("id2label") or ())
+    if classifies and labels > 1:
+        raise _no_single_score(model, labels)
     return folder
 
 
@@ -32,9 +38,8 @@ def load_reranker(model: str, folder: Path, device: str, threads: int) -> "Cross
     """Load what `find_reranker` found, and warm it. `device` is auto, cpu or cuda; `threads` 0
     leaves their number to torch. Raises ModelUnusable."""
     revision = digest_weights(folder)[:REVISION_DIGITS]
-    loaded = CrossEncoderBackend(folder, served_name(model), revision, device, threads)
-    gc.freeze()  # what is loaded now stays: later collections need not look at it
-    return loaded
+    with without_collecting():
+        return CrossEncoderBackend(folder, served_name(model), revision, device, threads)
 
 
 class CrossEncoderBackend:
@@ -53,9 +58,7 @@ class CrossEncoderBackend:
         except Exception as error:  # whatever a broken folder makes the libraries raise
             raise ModelUnusable(f"The reranker in {folder} cannot be loaded: {error}") from error
         if scores.ndim != 1:
-            raise ModelUnusable(
-                f"{name} is no reranker: it gives a pair {scores.shape[1]} scores instead of one."
-            )
+            raise _no_single_score(name, scores.shape[1])
         self.info = RerankerInfo(name, revision, self._max_tokens, self._model.device.type)
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
@@ -87,6 +90,10 @@ class CrossEncoderBackend:
             activation_fn=self._torch.nn.Identity(),
             show_progress_bar=False,
         )
+
+
+def _no_single_score(model: str, scores: int) -> ModelUnusable:
+    return ModelUnusable(f"{model} is no reranker: it gives a pair {scores} scores instead of one.")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import structlog
 
 from app.production.rules import complaints, concerns, weak
-from app.production.servers import complaints_of_servers
 from app.settings import ConfigurationError, Settings
 
 log = structlog.get_logger(__name__)
@@ -14,6 +13,8 @@ log = structlog.get_logger(__name__)
 async def findings(settings: Settings) -> list[str]:
     """All that production would refuse to serve with, a sentence each, whatever the environment
     is now."""
+    from app.production.servers import complaints_of_servers  # and with it all of the database's
+
     return [*complaints(settings), *await complaints_of_servers(settings)]
 
 

@@ -50,12 +50,7 @@ async def _of_redis(settings: Settings) -> str | None:
     url = settings.redis_url
     if url is None or address(url).local or not address(url).guarded:
         return None
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            answers = await _answers_anybody(url)
-    except (OSError, ValueError):  # ValueError: a port that is none
-        return None
-    if not answers:
+    if not any(await asyncio.gather(*map(_answers_anybody, _each(url)))):
         return None
     return (
         "The Redis of REDIS_URL answers without a password; set requirepass there (or switch its "
@@ -63,8 +58,25 @@ async def _of_redis(settings: Settings) -> str | None:
     )
 
 
+def _each(url: str) -> list[str]:
+    """The addresses of the servers that one names: a cluster's are several."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis+cluster":
+        return [url]
+    return [f"redis://{place}" for place in parts.netloc.rpartition("@")[2].split(",")]
+
+
 async def _answers_anybody(url: str) -> bool:
-    """Whether it answers a connection that has said neither a name nor a password."""
+    """Whether it answers a connection that has said neither a name nor a password. One that is
+    not reached does not."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await _answers(url)
+    except (OSError, ValueError):  # ValueError: a port that is none
+        return False
+
+
+async def _answers(url: str) -> bool:
     parts = urlsplit(url)
     context = None
     if parts.scheme == "rediss":

@@ -37,7 +37,7 @@ class CacheCounts:
 
     def of(self, key: str) -> LayerCounts:
         """Those of the key's kind."""
-        return self.layers.get(LAYERS.get(key.rpartition(":")[0], ""), self._others)
+        return self.layers.get(LAYERS.get(key.partition(":{")[0], ""), self._others)
 
     def by_layer(self) -> dict[str, dict[str, int]]:
         """Numbers by name, by layer."""

@@ -9,8 +9,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio import Redis
-
 from app.performance.monitor import PerformanceMonitor
 from app.performance.report import report
 from app.performance.snapshot import Snapshot, merge, pack, unpack
@@ -49,19 +47,15 @@ class SharedPerformance:
 
     async def publish(self) -> Snapshot:
         """Let the others know what there is now; what that is."""
-
-        async def write(redis: Redis) -> None:
-            async with redis.pipeline(transaction=False) as pipe:
-                pipe.set(self._key(self._own), packed, ex=KEPT_SECONDS)
-                pipe.sadd(self._members, self._own)
-                pipe.expire(self._members, KEPT_SECONDS)
-                await pipe.execute()
-
         async with self._publishing:  # an older one must not come behind a newer one
             snapshot = self._monitor.snapshot()
             packed = pack(snapshot)
             if self._cache is not None:
-                await self._cache.attempt(write, None)
+                await self._cache.ask(
+                    ("SET", self._key(self._own), packed, "EX", KEPT_SECONDS),
+                    ("SADD", self._members, self._own),
+                    ("EXPIRE", self._members, KEPT_SECONDS),
+                )
         return snapshot
 
     async def report(self) -> dict[str, Any]:
@@ -82,19 +76,19 @@ class SharedPerformance:
 
     async def _read(self) -> Mapping[str, bytes] | None:
         """What all processes have published; None where there is no Redis."""
-
-        async def read(redis: Redis) -> Mapping[str, bytes]:
-            members: set[bytes] = await redis.smembers(self._members)  # type: ignore[assignment]
-            names = [member.decode() for member in members]
-            if not names:
-                return {}
-            values: list[bytes | None] = await redis.mget([self._key(name) for name in names])  # type: ignore[assignment]
-            found = dict(zip(names, values, strict=True))
-            if gone := [name for name, value in found.items() if value is None]:
-                await redis.srem(self._members, *gone)  # one that lives comes back by itself
-            return {name: value for name, value in found.items() if value is not None}
-
-        return await self._cache.attempt(read, None) if self._cache is not None else None
+        cache = self._cache
+        if cache is None or (members := await cache.ask(("SMEMBERS", self._members))) is None:
+            return None
+        names = [member.decode() for member in members[0]]
+        if not names:
+            return {}
+        values = await cache.ask(*[("GET", self._key(name)) for name in names])
+        if values is None:
+            return None
+        found = dict(zip(names, values, strict=True))
+        if gone := [name for name, value in found.items() if value is None]:
+            await cache.ask(("SREM", self._members, *gone))  # one that lives comes back by itself
+        return {name: value for name, value in found.items() if value is not None}
 
     def _key(self, member: str) -> str:
         return f"{self._members}:{member}"

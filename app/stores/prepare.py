@@ -1,7 +1,9 @@
 """What a start needs in the migrated database: room for the encoder, and something to try."""
 
+import asyncpg
+
 from app.stores.encoder_indexes import ensure_encoder
-from app.stores.migrate import as_owner
+from app.stores.migrate import LOCK, as_owner
 
 SYSTEM_PROMPT = """\
 You answer questions from the numbered passages you are given, and from nothing else. \
@@ -23,6 +25,7 @@ SELECT $1, 'default', 'Answers from the sample portfolio.', $2, 'auto', id, 15, 
 """
 
 # So that the service's role can wait for its schema (`is_current`).
+SHOWN = "SELECT has_table_privilege('citestream_app', 'alembic_version', 'SELECT')"
 SHOW_REVISION = "GRANT SELECT ON alembic_version TO citestream_app"
 
 
@@ -31,7 +34,7 @@ async def prepare(owner_url: str, encoder_name: str, dimension: int) -> None:
     an agent `default` and a portfolio `sample`. What a user deletes of these stays deleted."""
     async with as_owner(owner_url) as connection:
         encoder_id = await ensure_encoder(connection, encoder_name, dimension)
-        await connection.execute(SHOW_REVISION)
+        await _show_revision(connection)
         async with connection.transaction():
             tenant = await connection.fetchval(
                 "INSERT INTO tenants (name) SELECT 'default' "
@@ -42,3 +45,12 @@ async def prepare(owner_url: str, encoder_name: str, dimension: int) -> None:
                 return
             await connection.execute("SELECT set_config('app.tenant_id', $1, true)", str(tenant))
             await connection.execute(CREATE_AGENT, tenant, SYSTEM_PROMPT, encoder_id)
+
+
+async def _show_revision(connection: asyncpg.Connection) -> None:
+    """Of two who grant the same right at the same time, one fails."""
+    if await connection.fetchval(SHOWN):
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        await connection.execute(SHOW_REVISION)

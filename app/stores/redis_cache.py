@@ -1,8 +1,9 @@
 """The cache port on Redis: faster when it is there, never in the way when it is not.
 
-A breaker opens the first time Redis does not answer, so that only those in flight wait for one
-that hangs; a background probe closes it again. Entries are `SET key value EX ttl`, and each of
-their tags knows them (`app.stores.tag_index`), so that an invalidation finds and frees them.
+A breaker opens the first time a server does not answer, so that only those in flight wait for one
+that hangs; a background probe closes it again. Each server of a cluster has a breaker of its own:
+the tenants on the others do not notice. Entries are `SET key value EX ttl`, and each of their tags
+knows them (`app.stores.tag_index`), so that an invalidation finds and frees them.
 """
 
 import asyncio
@@ -11,83 +12,78 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.stores.cache_counts import CacheCounts
-from app.stores.patience import Patience
-from app.stores.redis_client import open_redis
-from app.stores.redis_line import Command, RedisLine
+from app.stores.redis_commands import key_of
+from app.stores.redis_line import Command
+from app.stores.redis_open import open_servers
+from app.stores.redis_servers import SOMEWHERE
 from app.stores.tag_index import free_some, put_under, set_aside
 
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
-# Of what `attempt` does, which is rare. Each has a connection; the client refuses more than 100 of
-# them with an error, and opening hundreds at once takes longer than the timeout.
-MAX_IN_FLIGHT = 32
-PLACE_SECONDS = 1.0
+# Of connections that others open by the servers' clients; a line's take as long as an answer.
+CONNECT_SECONDS = 2.0
 # Of their life entries lose up to so much.
 SPREAD = 0.1
 
 
 class RedisCache:
-    """`app.chat.ports.Cache` on a Redis or Valkey server. Close with `aclose()`.
+    """`app.chat.ports.Cache` on a Redis or Valkey server, or a cluster of them. Close with
+    `aclose()`.
 
     `counts` are those of all that is built on it; this class counts what Redis did not answer.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float, retry_after_seconds: float) -> None:
         self.counts = CacheCounts()
-        self._timeout = timeout_seconds
+        self.servers = open_servers(url, timeout_seconds, CONNECT_SECONDS)
         self._retry_after = retry_after_seconds
-        self._probe: asyncio.Task[None] | None = None
+        self._probes: dict[str, asyncio.Task[None]] = {}  # of the places that are away
         self._freeing: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._redis = open_redis(
-            url,
-            socket_connect_timeout=None,
-            # The deadline is `_guard`'s. The client would send within `asyncio.wait_for`, which on
-            # Python 3.11 loses a cancellation that meets the end of what it waits for.
-            socket_timeout=None,
-        )
-        self._line = RedisLine(self._redis, timeout_seconds)
 
     @property
     def state(self) -> str:
-        """ "ok", or "away" while the breaker is open."""
-        return "ok" if self._probe is None else "away"
+        """ "ok", or "away" while a breaker is open."""
+        return "away" if self._probes else "ok"
 
     def connections(self) -> Mapping[str, Mapping[str, int]]:
-        """What look-ups and puts go by."""
-        return {"redis": self._line.statistics()}
+        """What everything goes by."""
+        return {"redis": self.servers.statistics()}
 
     async def ping(self) -> bool:
-        """Whether the server answers now."""
-        return await self.ask(("PING",)) is not None
+        """Whether every server answers now."""
+        places = self.servers.places() or (SOMEWHERE,)
+        return all(await asyncio.gather(*(self._answers(place) for place in places)))
 
     async def aclose(self) -> None:
         """What was dropped and is not yet freed ends with its time to live."""
-        tasks = [*self._freeing, *([self._probe] if self._probe is not None else [])]
+        tasks = [*self._freeing, *self._probes.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._line.aclose()
-        await self._redis.aclose()
+        await self.servers.aclose()
 
     async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
-        replies = await self.ask(("MGET", *keys))
-        values: Sequence[bytes | None] = replies[0] if replies else [None] * len(keys)
-        return values
+        # No MGET: while a cluster moves a slot, that is refused where it has moved half of them.
+        values = await self.ask(*[("GET", key) for key in keys])
+        return values if values is not None else [None] * len(keys)
 
     async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None:
         seconds = spread(key, ttl_seconds)
         await self.ask(("SET", key, value, "EX", seconds), *put_under(key, seconds, tags))
 
     async def ask(self, *commands: Command) -> list[Any] | None:
-        """The replies, in one round trip; None where Redis is away, or refuses one of them."""
-        return await self._guard(lambda: self._line.ask(*commands), None)
+        """The replies, in one round trip, to commands about keys that are at one place; None where
+        Redis is away, or refuses one of them."""
+        return await self._guard(
+            lambda: self.servers.place(key_of(commands[0])),
+            lambda: self.servers.ask(*commands),
+            None,
+        )
 
     async def drop(self, tag: str) -> int:
         """How many entries the tag has, in one round trip; they are freed in the background. 0
@@ -99,26 +95,27 @@ class RedisCache:
             task.add_done_callback(self._freeing.discard)
         return int(living)
 
-    async def attempt(
-        self, call: Callable[[Redis], Awaitable[Result]], otherwise: Result
-    ) -> Result:
-        """What `call` makes of the server, or `otherwise` where that is away or refuses. For what
-        is rare: a client of its own, and a connection each, cost ten times as much as `ask`."""
-
-        async def in_place() -> Result:
-            # The wait for a place says how busy this process is, not how Redis is.
-            async with Patience(PLACE_SECONDS), self._places, Patience(self._timeout):
-                return await call(self._redis)
-
-        return await self._guard(in_place, otherwise)
-
     async def _free(self, aside: Sequence[bytes]) -> None:
         for name in aside:
             while (await self.ask(free_some(name)) or [0])[0]:
                 pass
 
-    async def _guard(self, call: Callable[[], Awaitable[Result]], otherwise: Result) -> Result:
-        if self._probe is not None:
+    async def _answers(self, place: str) -> bool:
+        async def look() -> bool:
+            await self.servers.look(place)
+            return True
+
+        return await self._guard(lambda: place, look, False)
+
+    async def _guard(
+        self,
+        place: Callable[[], str],
+        call: Callable[[], Awaitable[Result]],
+        otherwise: Result,
+    ) -> Result:
+        """`place` is asked for only where one is away, and again where the call has failed: then a
+        cluster may know better where that was."""
+        if self._probes and place() in self._probes:
             self.counts.skipped += 1
             return otherwise
         try:
@@ -129,24 +126,24 @@ class RedisCache:
             self.counts.refused += 1
         except (RedisError, OSError, TimeoutError) as error:
             self.counts.failed += 1
-            self._open(error)
+            self._open(place(), error)
         return otherwise
 
-    def _open(self, error: Exception) -> None:
-        if self._probe is None:
-            log.warning("redis away, answering without it", cause=type(error).__name__)
-            self._probe = asyncio.create_task(self._until_back())
+    def _open(self, place: str, error: Exception) -> None:
+        if place not in self._probes:
+            named = {"server": place} if place else {}
+            log.warning("redis away, answering without it", cause=type(error).__name__, **named)
+            self._probes[place] = asyncio.create_task(self._until_back(place, named))
 
-    async def _until_back(self) -> None:
+    async def _until_back(self, place: str, named: Mapping[str, str]) -> None:
         while True:
             await asyncio.sleep(self._retry_after)
             try:
-                async with asyncio.timeout(self._timeout):
-                    await self._redis.ping()
+                await self.servers.look(place)
             except (RedisError, OSError, TimeoutError):
                 continue
-            log.info("redis back")
-            self._probe = None
+            log.info("redis back", **named)
+            del self._probes[place]
             return
 
 

@@ -277,7 +277,7 @@ async def test_cache_invalidation(world: World, client: httpx2.AsyncClient) -> N
     both = await client.delete(path, params={"agent_id": 1, "portfolio_id": 3})
     assert both.json() == {"invalidated": 4}
     assert world.invalidation.raised == [(None, None), (1, None), (1, 3)]
-    assert world.cache.dropped == ["tenant:1", "agent:1:1", "agent:1:1", "portfolio:1:3"]
+    assert world.cache.dropped == ["tenant:{1}", "agent:{1}:1", "agent:{1}:1", "portfolio:{1}:3"]
 
 
 async def test_statistics(world: World, client: httpx2.AsyncClient) -> None:

@@ -12,6 +12,7 @@ from app.errors import RateLimited
 from app.main import create_app
 from tests.api.sockets import serving
 from tests.support.api_fakes import ANSWERED, START, World
+from tests.support.live import PLAIN
 
 LISTED, OTHER = "https://app.example.org", "https://elsewhere.example"
 CHAT = "/api/agents/1/chat"
@@ -26,8 +27,22 @@ EXPOSED = {
 async def service(world: World, *origins: str) -> AsyncIterator[httpx2.AsyncClient]:
     async with (
         serving(create_app(world.services, origins=origins)) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", **PLAIN) as http,
     ):
+        yield http
+
+
+@pytest.fixture(scope="module")
+async def strict() -> AsyncIterator[httpx2.AsyncClient]:
+    """Of a service that nobody uses without a key, for a listed site."""
+    async with service(World(anonymous_owner=False), LISTED) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+async def open_one() -> AsyncIterator[httpx2.AsyncClient]:
+    """Of one that is open to whoever sits at its machine, for a listed site."""
+    async with service(World(), LISTED) as http:
         yield http
 
 
@@ -45,9 +60,10 @@ async def preflight(
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 @pytest.mark.parametrize("header", ["authorization", "idempotency-key", "last-event-id"])
-async def test_a_listed_site_may_ask_with_a_key(method: str, header: str) -> None:
-    async with service(World(anonymous_owner=False), LISTED) as http:
-        allowed = await preflight(http, CHAT, method, f"content-type,{header}")
+async def test_a_listed_site_may_ask_with_a_key(
+    strict: httpx2.AsyncClient, method: str, header: str
+) -> None:
+    allowed = await preflight(strict, CHAT, method, f"content-type,{header}")
     assert allowed.status_code == 200
     said = cors(allowed)
     assert said["allow-origin"] == LISTED
@@ -68,9 +84,10 @@ async def test_a_listed_site_may_ask_with_a_key(method: str, header: str) -> Non
         ("TRACE", "authorization", LISTED),
     ],
 )
-async def test_nobody_else_may_and_nothing_else(method: str, headers: str, origin: str) -> None:
-    async with service(World(), LISTED) as http:
-        assert (await preflight(http, CHAT, method, headers, origin)).status_code == 400
+async def test_nobody_else_may_and_nothing_else(
+    open_one: httpx2.AsyncClient, method: str, headers: str, origin: str
+) -> None:
+    assert (await preflight(open_one, CHAT, method, headers, origin)).status_code == 400
 
 
 async def test_answers_streams_and_errors_can_be_read() -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from app.main import create_app
 from tests.api.sockets import serving
 from tests.support.api_fakes import World
-from tests.support.browser import chromium
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<!doctype html>"
 CALL = """async ([url, method, headers, body]) => {
@@ -62,9 +61,9 @@ async def sites() -> AsyncIterator[Sites]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def page() -> AsyncIterator[Page]:
-    async with chromium() as browser:
-        yield await browser.new_page()
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    async with await browser.new_context() as context:
+        yield await context.new_page()
 
 
 async def call(page: Page, *request: Any) -> Any:

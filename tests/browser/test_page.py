@@ -16,8 +16,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.support.browser import chromium
-
 QUESTION = "Which project reduced checkout time?"
 STREAM = "**/chat/stream"
 SOMETHING = re.compile(r"\S")
@@ -92,12 +90,6 @@ class Relay:
                 elif b"text/event-stream" not in held:
                     data, held = held, b""  # another answer than a stream
             writer.write(data)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest_asyncio.fixture

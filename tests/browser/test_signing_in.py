@@ -12,7 +12,6 @@ from app.chat.events import Token
 from app.chat.model import Claim, Scope
 from tests.api.sockets import serving
 from tests.support.api_fakes import ANSWERED, START, FakeCredentials, World
-from tests.support.browser import chromium
 
 SIGNED_OUT = "the server responded with a status of 401"
 
@@ -24,12 +23,6 @@ class Revocable:
 
     async def __call__(self, claims: Sequence[Claim]) -> Sequence[Scope | None]:
         return [None if self.taken else await FakeCredentials().resolve(each) for each in claims]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -13,19 +13,19 @@ from tests.support.encoder import HashEncoder, cosine, encoder_process
 
 
 @pytest.fixture(scope="module")
-async def onnx_url(onnx: tuple[str, ...]) -> AsyncIterator[str]:
-    async with encoder_process("--port", "0", *onnx) as (_, url):
+async def torch_url() -> AsyncIterator[str]:
+    async with encoder_process("--port", "0") as (_, url):
         yield url
 
 
 @pytest.fixture(params=["hash", "torch", "onnx"])
 async def encoder(
-    request: pytest.FixtureRequest, encoder_url: str, onnx_url: str
+    request: pytest.FixtureRequest, encoder_url: str, torch_url: str
 ) -> AsyncIterator[Encoder]:
     if request.param == "hash":
         yield HashEncoder()
         return
-    url = onnx_url if request.param == "onnx" else encoder_url
+    url = torch_url if request.param == "torch" else encoder_url
     async with await EncoderClient.connect(url, timeout_seconds=30) as client:
         yield client
 

@@ -1,6 +1,8 @@
 """The Helm chart, as Helm itself renders it: Kubernetes takes it, and it is what Compose starts."""
 
+import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,12 @@ def environment(part: Manifest) -> dict[str, str]:
     return {each["name"]: each["value"] for each in part.get("env", ())}
 
 
+@cache
+def validated(manifest: str, version: str) -> None:
+    """Once for all variants that have it: for each the schemas of everything are read again."""
+    kubernetes_validate.validate(json.loads(manifest), version, strict=True)
+
+
 @VARIANTS
 def test_helm_finds_nothing_to_object_to(arguments: tuple[str, ...]) -> None:
     values = [each for each in arguments if each != "--is-upgrade"]
@@ -55,7 +63,7 @@ def test_helm_finds_nothing_to_object_to(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("version", ["1.27", "1.37"])
 def test_kubernetes_knows_every_field(arguments: tuple[str, ...], version: str) -> None:
     for manifest in rendered(*arguments).values():
-        kubernetes_validate.validate(manifest, version, strict=True)
+        validated(json.dumps(manifest), version)
 
 
 @VARIANTS

@@ -8,6 +8,8 @@ from app.chat.model import Scope
 from app.embedded import Servers
 from app.stores.database import Database
 from app.stores.prepare import prepare
+from tests.soak.starting import Start
+from tests.support.forking import Forks
 from tests.support.pg_stores import DIMENSION, ENCODER, Stores
 
 
@@ -27,3 +29,9 @@ async def stores(migrated: Servers, superuser_url: str) -> AsyncIterator[Stores]
 async def scope(stores: Stores) -> Scope:
     """A tenant of the test's own."""
     return await stores.tenant()
+
+
+@pytest.fixture(scope="session")
+def forked_start(forking: Forks) -> Start:
+    """For stages of the soak's rows at a small scale."""
+    return forking.start

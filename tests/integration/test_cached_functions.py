@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.chat.cache import tenant_tag
 from app.chat.cached import Cached
 from app.chat.model import Scope
 from app.embedded import Servers
@@ -61,4 +62,4 @@ async def test_the_tenants_invalidation_drops_it(processes: tuple[Cached, Cached
 
     await price("tea")
     assert price._scope is not None
-    assert await one.cache.drop(f"tenant:{price._scope.tenant_id}") == 1
+    assert await one.cache.drop(tenant_tag(price._scope.tenant_id)) == 1

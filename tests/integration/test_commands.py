@@ -14,6 +14,7 @@ import pytest
 
 from app.encoder.backend import PREPARING
 from tests.support.command import Running, environment, output_of, running
+from tests.support.forking import Output
 
 QUESTION = "Who led the Atlas dashboard?"
 
@@ -65,14 +66,16 @@ async def test_ask_streams_an_answer_and_lists_its_sources(service: Running) -> 
     assert "atlas-dashboard.md" in printed
 
 
-async def test_ask_says_in_a_sentence_what_is_wrong(service: Running) -> None:
+async def test_ask_says_in_a_sentence_what_is_wrong(service: Running, forked: Output) -> None:
     env = environment(service.data)
-    status, printed = await output_of("ask", QUESTION, "--agent", "nobody", env=env)
+    status, printed = await forked("ask", QUESTION, "--agent", "nobody", env=env)
     assert status == 1
     assert printed.strip().endswith("citestream: There is no such agent.")
 
 
-async def test_ingest_adds_then_skips_then_replaces(service: Running, tmp_path: Path) -> None:
+async def test_ingest_adds_then_skips_then_replaces(
+    service: Running, forked: Output, tmp_path: Path
+) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "one.md").write_text("# One\n\nThe first document is about otters.")
     (tmp_path / "deep" / "two.txt").write_text("The second document is about herons.")
@@ -85,7 +88,7 @@ async def test_ingest_adds_then_skips_then_replaces(service: Running, tmp_path: 
     assert status == 1
     (tmp_path / "bad.txt").unlink()
     (tmp_path / "one.md").write_text("# One\n\nThe first document is about badgers.")
-    status, printed = await output_of(*arguments, env=env)
+    status, printed = await forked(*arguments, env=env)
     assert status == 0
     assert "0 new, 1 changed, 1 unchanged, 0 failed" in printed, printed
 
@@ -121,9 +124,9 @@ async def test_a_busy_port_is_one_sentence(tmp_path: Path) -> None:
     ],
 )
 async def test_a_wrong_setting_is_one_sentence(
-    tmp_path: Path, variables: dict[str, str], says: str
+    forked: Output, tmp_path: Path, variables: dict[str, str], says: str
 ) -> None:
-    status, printed = await output_of("run", env=environment(tmp_path, **variables))
+    status, printed = await forked("run", env=environment(tmp_path, **variables))
     assert status == 1
     assert says in printed
     assert "Traceback" not in printed

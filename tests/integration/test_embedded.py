@@ -9,6 +9,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -61,6 +62,23 @@ def person(request: pytest.FixtureRequest, place: Path, site: Path) -> Iterator[
 def ourselves(place: Path, site: Path) -> Iterator[Person]:
     with a_person(place, site, users()[0]) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def made(place: Path, site: Path) -> Iterator[dict[int, Path]]:
+    """By user, a data folder whose database is made."""
+    with ExitStack() as stack:
+        people = [stack.enter_context(a_person(place, site, user)) for user in users()]
+        for person in people:
+            assert "owner_url" in person.run(person.folder / "data")
+        yield {person.folder.stat().st_uid: person.folder / "data" for person in people}
+
+
+def copied(made: dict[int, Path], person: Person) -> Path:
+    """The person's own data folder with that database, for what does not begin without one."""
+    data = person.folder / "data"
+    subprocess.run(["cp", "-a", made[person.folder.stat().st_uid], data], check=True)
+    return data
 
 
 @pytest.fixture(scope="module", params=users())
@@ -147,8 +165,8 @@ async def test_everything_ends_together(person: Person) -> None:
     assert not (data / "servers.json").exists()
 
 
-async def test_data_survive_a_restart_and_a_kill(person: Person) -> None:
-    data = person.folder / "data"
+async def test_data_survive_a_restart_and_a_kill(person: Person, made: dict[int, Path]) -> None:
+    data = copied(made, person)
     process = person.start(data, str(person.python), "-c", ENCODER)
     servers = answer(process)
     await value(servers["owner_url"], "CREATE TABLE kept AS SELECT 42 AS number")
@@ -167,8 +185,10 @@ async def test_data_survive_a_restart_and_a_kill(person: Person) -> None:
     end(process)
 
 
-async def test_a_killed_postgres_does_not_hinder_the_next(person: Person) -> None:
-    data = person.folder / "data"
+async def test_a_killed_postgres_does_not_hinder_the_next(
+    person: Person, made: dict[int, Path]
+) -> None:
+    data = copied(made, person)
     process = person.start(data)
     connection = await asyncpg.connect(answer(process)["app_url"])
     for server in servers_of(person.folder):
@@ -178,9 +198,10 @@ async def test_a_killed_postgres_does_not_hinder_the_next(person: Person) -> Non
     assert "owner_url" in person.run(data)
 
 
-def test_a_lock_file_with_a_number_used_again_harms_nobody(person: Person) -> None:
-    data = person.folder / "data"
-    person.run(data)
+def test_a_lock_file_with_a_number_used_again_harms_nobody(
+    person: Person, made: dict[int, Path]
+) -> None:
+    data = copied(made, person)
     bystander = subprocess.Popen(["sleep", "60"], **person.arguments)
     home = data / "postgres"
     for path in (home / "cluster/postmaster.pid", home / "valkey.pid"):
@@ -222,9 +243,11 @@ def test_a_second_process_joins_and_leaves(person: Person) -> None:
     ("number", "status"),
     [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, -signal.SIGINT)],
 )
-def test_signals_stop_the_servers(ourselves: Person, number: int, status: int) -> None:
+def test_signals_stop_the_servers(
+    ourselves: Person, made: dict[int, Path], number: int, status: int
+) -> None:
     person = ourselves
-    process = person.start(person.folder / "data", str(person.python), "-c", ENCODER)
+    process = person.start(copied(made, person), str(person.python), "-c", ENCODER)
     answer(process)
     assert end(process, number) == status
     assert servers_of(person.folder) == []
@@ -277,9 +300,8 @@ def test_a_server_that_ends_is_quoted(person: Person) -> None:
     assert servers_of(person.folder) == []
 
 
-def test_a_database_of_another_version_is_left_alone(person: Person) -> None:
-    data = person.folder / "data"
-    person.run(data)
+def test_a_database_of_another_version_is_left_alone(person: Person, made: dict[int, Path]) -> None:
+    data = copied(made, person)
     (data / "postgres/cluster/PG_VERSION").write_text("17\n")
     assert "is of Postgres 17 and this is 18" in person.run(data)["error"]
 

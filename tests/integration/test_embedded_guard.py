@@ -71,7 +71,7 @@ async def test_each_is_started_again(person: Person) -> None:
 
 
 async def test_nothing_is_left_where_the_end_comes_while_one_starts(person: Person) -> None:
-    process = person.start(person.folder / "other")
+    process = person.start(person.folder / "data")
     answer(process)
     main_processes(person)["postgres"].kill()
     assert end(process, signal.SIGTERM) == 128 + signal.SIGTERM

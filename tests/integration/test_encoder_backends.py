@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from app.encoder import loading as loading_module
 from app.encoder.backend import (
     DEFAULT_BACKEND,
+    DEFAULT_MODEL,
     LONG_CHARS,
     PREPARING,
     EncodingFailed,
@@ -31,28 +32,28 @@ from app.errors import TextNotEncodable
 from tests.support import tiny_model
 from tests.support.encoder import cosine, encoder_process
 from tests.support.people import until
+from tests.support.torch_vectors import torch_vectors
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder = tmp_path_factory.mktemp("models") / tiny_model.FOLDER
     tiny_model.make(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-async def tiny_url(tiny: Path) -> AsyncIterator[str]:
-    async with encoder_process("--port", "0", "--model", str(tiny)) as (_, url):
+async def tiny_url(tiny: Path, onnx: tuple[str, ...]) -> AsyncIterator[str]:
+    async with encoder_process("--port", "0", "--model", str(tiny), *onnx) as (_, url):
         yield url
 
 
-async def test_the_default_model_has_torchs_vectors(encoder_url: str, exports: Path) -> None:
+def test_the_default_model_has_torchs_vectors(exports: Path) -> None:
     backend = load_backend(backend="onnx", cache=exports)
-    async with await EncoderClient.connect(encoder_url, timeout_seconds=60) as torch:
-        assert backend.info.id == torch.name
-        expected = await torch.embed_documents(REFERENCES)
+    torch = torch_vectors(DEFAULT_MODEL, REFERENCES)
+    assert backend.info.id == torch.id
     encoded = backend.encode(REFERENCES, "document")
-    for vector, other in zip(encoded.vectors, expected, strict=True):
+    for vector, other in zip(encoded.vectors, torch.vectors, strict=True):
         assert cosine(memoryview(vector).cast("f").tolist(), other) > 0.9999
     assert encoded.truncated[-2:] == [True, True]
     assert not any(encoded.truncated[:-2])
@@ -63,17 +64,20 @@ async def test_so_has_a_model_of_quite_another_kind(
 ) -> None:
     backend = load_backend(str(tiny), backend="onnx", cache=exports)
     texts = ["a", "a longer text of some words", "日本語", "word " * 100]
-    async with await EncoderClient.connect(tiny_url, timeout_seconds=60) as torch:
-        assert backend.info.id == torch.name
-        assert backend.info.dimension == torch.dimension == tiny_model.DIMENSION
-        documents = await torch.embed_documents(texts)
-        query = await torch.embed_query("a")
+    torch, asked = torch_vectors(tiny, texts), torch_vectors(tiny, ["a"], "query")
+    async with await EncoderClient.connect(tiny_url, timeout_seconds=60) as service:
+        assert backend.info.id == torch.id == service.name
+        assert backend.info.dimension == service.dimension == tiny_model.DIMENSION
+        documents = await service.embed_documents(texts)
+        query = await service.embed_query("a")
     encoded = backend.encode(texts, "document")
-    assert encoded.truncated == [False, False, False, True]
-    for vector, other in zip(encoded.vectors, documents, strict=True):
+    assert encoded.truncated == torch.truncated == [False, False, False, True]
+    for vector, served, other in zip(encoded.vectors, documents, torch.vectors, strict=True):
         assert cosine(memoryview(vector).cast("f").tolist(), other) > 0.9999
+        assert cosine(served, other) > 0.9999
     [vector] = backend.encode(["a"], "query").vectors
-    assert cosine(memoryview(vector).cast("f").tolist(), query) > 0.9999
+    assert cosine(memoryview(vector).cast("f").tolist(), asked.vectors[0]) > 0.9999
+    assert cosine(query, asked.vectors[0]) > 0.9999
     assert cosine(query, documents[0]) < 0.999  # another prompt
 
 
@@ -82,6 +86,8 @@ async def test_a_text_that_the_model_cannot_bear_fails_alone(
 ) -> None:
     with pytest.raises(EncodingFailed, match="not a number"):
         load_backend(str(tiny), backend="onnx", cache=exports).encode([tiny_model.POISON], "query")
+    with pytest.raises(RuntimeError, match=r"EncodingFailed: .* not a number"):
+        torch_vectors(tiny, [tiny_model.POISON], "query")
     bodies = [{"input": ["fine", tiny_model.POISON, "x"]}, *({"input": f"n {n}"} for n in range(9))]
     async with httpx2.AsyncClient(base_url=tiny_url, timeout=60, trust_env=False) as http:
         # The first fills the model, so that the others share a batch.
@@ -119,10 +125,11 @@ async def test_what_follows_very_many_characters_is_not_read(
     [onnx, word, _] = (encoded := backend.encode(texts, "document")).vectors
     async with httpx2.AsyncClient(base_url=tiny_url, timeout=60, trust_env=False) as http:
         answer = (await http.post("/v1/embeddings", json={"input": texts})).json()
-    torch = answer["data"][0]["embedding"]
-    assert encoded.truncated == [is_cut, False, False]
+    served, torch = answer["data"][0]["embedding"], torch_vectors(tiny, texts)
+    assert encoded.truncated == torch.truncated == [is_cut, False, False]
     assert answer["usage"]["truncated"] == int(is_cut)
-    assert cosine(memoryview(onnx).cast("f").tolist(), torch) > 0.9999
+    for vector in (served, torch.vectors[0]):
+        assert cosine(memoryview(onnx).cast("f").tolist(), vector) > 0.9999
     assert (onnx == word) is not is_cut
 
 
@@ -219,25 +226,19 @@ def exporters(place: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
-async def test_of_two_that_start_at_once_one_exports(tiny: Path, tmp_path: Path) -> None:
-    async with loading(tiny, tmp_path) as one, loading(tiny, tmp_path) as other:
-        for process in (one, other):
-            await says_that_it_prepares(process)
-        assert [await one.wait(), await other.wait()] == [0, 0]
-    assert len(exporters(tmp_path)) == 1
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-
-
-async def test_one_that_is_killed_holds_up_nobody(tiny: Path, tmp_path: Path) -> None:
-    async with loading(tiny, tmp_path) as killed, loading(tiny, tmp_path) as waiting:
-        for process in (killed, waiting):
+async def test_of_several_that_start_at_once_one_exports_and_the_next_when_it_is_killed(
+    tiny: Path, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        started = [await stack.enter_async_context(loading(tiny, tmp_path)) for _ in range(3)]
+        for process in started:
             await says_that_it_prepares(process)
         until(lambda: exporters(tmp_path))
-        exporter = psutil.Process(exporters(tmp_path)[0])
-        if exporter.ppid() == waiting.pid:
-            killed, waiting = waiting, killed
+        [first] = exporters(tmp_path)
+        exporter = psutil.Process(first)
+        [killed] = [process for process in started if process.pid == exporter.ppid()]
         killed.kill()
-        assert await waiting.wait() == 0
+        assert [await process.wait() for process in started if process is not killed] == [0, 0]
         psutil.wait_procs([exporter], timeout=30)
         assert not exporter.is_running()
     assert len(exporters(tmp_path)) == 2

@@ -18,6 +18,7 @@ from app.encoder.client import EncoderClient
 from app.encoder.standby import StandbyEncoder
 from app.errors import EncoderUnavailable
 from app.stores.redis_cache import RedisCache
+from app.stores.redis_servers import SOMEWHERE
 from tests.support.encoder import HashEncoder, cosine, encoder_process
 from tests.support.waiting import until
 
@@ -158,13 +159,14 @@ async def test_a_full_redis_costs_only_the_sharing_of_query_vectors(servers: Ser
     cache = RedisCache(servers.redis_url, timeout_seconds=5, retry_after_seconds=60)
     try:
         encoder = CachingEncoder(HashEncoder(), cache)
-        [before] = (await cache._redis.config_get("maxmemory")).values()
-        await cache._redis.config_set("maxmemory", 1)
+        redis = cache.servers.places()[SOMEWHERE]
+        [before] = (await redis.config_get("maxmemory")).values()
+        await redis.config_set("maxmemory", 1)
         try:
             vector = await encoder.embed_query("a question that Redis has no room for")
             await until(lambda: cache.counts.refused == 1)
         finally:
-            await cache._redis.config_set("maxmemory", before)
+            await redis.config_set("maxmemory", before)
         assert vector == await encoder.embed_query("a question that Redis has no room for")
         assert encoder.statistics() == {
             "local_hits": 1, "shared_hits": 0, "joined": 0, "encoded": 1,

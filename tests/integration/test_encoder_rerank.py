@@ -7,6 +7,7 @@ import math
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -223,50 +224,61 @@ async def test_without_the_option_there_is_no_such_call(encoder_url: str) -> Non
     await connection.aclose()
 
 
-@pytest.mark.parametrize("kind", ["embedding", "two labels", "nothing"])
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("embedding", b"is no reranker"),
+        ("three labels", b"is no reranker: it gives a pair 3 scores instead of one."),
+        ("no weights", b"There are no weights in"),
+        ("nothing", b"is not a model"),
+    ],
+)
 async def test_a_model_that_is_no_reranker_is_one_sentence(
-    onnx: tuple[str, ...], tmp_path: Path, kind: str
+    onnx: tuple[str, ...], tmp_path: Path, kind: str, reason: bytes
 ) -> None:
-    model = {
-        "embedding": str(get_model_path()),
-        "two labels": str(tmp_path / "two"),
-        "nothing": "n",
-    }
-    if kind == "two labels":
-        tiny_reranker.make(tmp_path / "two", labels=2)
+    model = tmp_path / kind
+    if kind == "embedding":
+        model = get_model_path()
+    elif kind != "nothing":
+        tiny_reranker.make(model, labels=3 if kind == "three labels" else 1)
+    if kind == "no weights":
+        (model / "model.safetensors").unlink()
     options = ("--port", "0", *onnx)
-    async with encoder_process(*options, "--reranker", model[kind], wait=False) as (process, _):
+    async with encoder_process(*options, "--reranker", str(model), wait=False) as (process, _):
         async with asyncio.timeout(START_SECONDS):
             output, errors = await process.communicate()
     assert (process.returncode, output) == (1, b"")
     assert errors.count(b"\n") == 1
-    assert (b"is no reranker" if kind != "nothing" else b"is not a model") in errors
+    assert reason in errors
 
 
-async def test_a_reranker_by_its_name_on_the_hub(
+def test_one_that_does_not_say_how_many_scores_it_gives_is_asked(tmp_path: Path) -> None:
+    """Two are the default of its library, which leaves it out."""
+    tiny_reranker.make(tmp_path, labels=2)
+    assert "id2label" not in (tmp_path / "config.json").read_text()
+    reason = "is no reranker: it gives a pair 2 scores instead of one."
+    assert tiny_reranker.refusal(tmp_path) == f"{tmp_path.name} {reason}"
+
+
+async def test_a_signal_ends_one_that_is_fetched_by_its_name_while_it_ranks(
     onnx: tuple[str, ...], folder: Path, tmp_path: Path
 ) -> None:
     options = ("--port", "0", *onnx)
-    with hub("team/reranker", folder) as address:
-        # Models that tests have loaded in this process have told its libraries to stay offline.
-        online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_ENDPOINT": address}
-        environment = {**os.environ, **online}
-        # The encoder's libraries are told to stay offline; the reranker is fetched all the same.
-        async with encoder_process(*options, "--reranker", "team/reranker", env=environment) as (
-            _,
-            url,
-        ):
-            client = RerankerClient(url, timeout_seconds=PATIENCE)
-            assert len(await client.rerank(QUERY, TEXTS)) == len(TEXTS)
-            await client.aclose()
-
-
-async def test_a_signal_ends_it_while_it_ranks(onnx: tuple[str, ...], folder: Path) -> None:
-    options = ("--port", "0", *onnx)
-    async with (
-        encoder_process(*options, "--reranker", str(folder)) as (process, url),
-        httpx2.AsyncClient(base_url=url, timeout=PATIENCE) as http,
-    ):
+    async with AsyncExitStack() as stack:
+        with hub("team/reranker", folder) as address:
+            # Models that tests have loaded in this process have told its libraries to stay
+            # offline, and the encoder tells its own; the reranker is fetched all the same.
+            online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_ENDPOINT": address}
+            process, url = await stack.enter_async_context(
+                encoder_process(
+                    *options, "--reranker", "team/reranker", env={**os.environ, **online}
+                )
+            )
+        http = await stack.enter_async_context(httpx2.AsyncClient(base_url=url, timeout=PATIENCE))
+        assert (await http.get("/info")).json()["reranker"]["model"] == "team/reranker"
+        client = RerankerClient(url, timeout_seconds=PATIENCE)
+        assert len(await client.rerank(QUERY, TEXTS)) == len(TEXTS)
+        await client.aclose()
         asked = {"query": QUERY, "texts": [LONG] * MAX_TEXTS}
         tasks = [asyncio.create_task(http.post("/rerank", json=asked)) for _ in range(6)]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

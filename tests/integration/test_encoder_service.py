@@ -25,6 +25,7 @@ from app.errors import EncoderUnavailable
 from tests.support import tiny_model
 from tests.support.encoder import cosine, encoder_process
 from tests.support.hub import hub
+from tests.support.torch_vectors import torch_vectors
 
 MAX_TOKENS = 256
 # Generous: the promise is one second, on a machine that is not busy with other tests.
@@ -189,18 +190,12 @@ async def test_prompts_of_a_model_are_applied(service: str, tmp_path: Path) -> N
     fields: dict[str, Any] = json.loads(configuration.read_text())
     fields["prompts"] = {"query": "search: ", "document": "passage: "}
     configuration.write_text(json.dumps(fields))
-    uds = str(tmp_path / "encoder.sock")
-    async with (
-        encoder_process("--model", str(model), "--uds", uds, "--threads", "1") as (_, url),
-        await EncoderClient.connect(url, model="prompted", timeout_seconds=60) as prompted,
-        await EncoderClient.connect(service, timeout_seconds=60) as plain,
-    ):
-        assert prompted.name == f"prompted@{DEFAULT_SHA256[:12]}"
-        query = await prompted.embed_query("React")
-        [document] = await prompted.embed_documents(["React"])
+    query, document = (torch_vectors(model, ["React"], kind) for kind in ("query", "document"))
+    assert query.id == document.id == f"prompted@{DEFAULT_SHA256[:12]}"
+    async with await EncoderClient.connect(service, timeout_seconds=60) as plain:
         expected = await plain.embed_documents(["search: React", "passage: React"])
-        assert cosine(query, expected[0]) == pytest.approx(1, abs=1e-4)
-        assert cosine(document, expected[1]) == pytest.approx(1, abs=1e-4)
+    assert cosine(query.vectors[0], expected[0]) == pytest.approx(1, abs=1e-4)
+    assert cosine(document.vectors[0], expected[1]) == pytest.approx(1, abs=1e-4)
 
 
 async def test_killed_restarted_and_stopped(tmp_path: Path, onnx: tuple[str, ...]) -> None:
@@ -293,11 +288,11 @@ async def test_what_cannot_work_is_one_sentence(
 
 
 async def test_a_model_by_its_name_on_the_hub(tmp_path: Path, onnx: tuple[str, ...]) -> None:
-    model = tmp_path / "model"
+    model = tmp_path / tiny_model.FOLDER
     tiny_model.make(model)
     # Models that tests have loaded in this process have told its libraries to stay offline.
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hub")}
-    options = ("--port", "0", "--model", "team/tiny")
+    options = ("--port", "0", "--model", "team/tiny", *onnx)
     with hub("team/tiny", model) as address:
         online = {**environment, "HF_ENDPOINT": address}
         async with (

@@ -1,12 +1,14 @@
 """`citestream eval` as a user starts it, on small data sets of the test's own."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import environment, output_of
+from tests.support.encoder import encoder_process
+from tests.support.forking import Output
 
 ANIMALS = {
     "River_otters": ("The otter sleeps on its back and holds hands.", "How do otters sleep?"),
@@ -22,9 +24,10 @@ def data(server_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def env(data: Path, encoder_url: str) -> dict[str, str]:
-    """The session's encoder serves every run: what is measured here is not how one starts."""
-    return environment(data, CITESTREAM_ENCODER__URL=encoder_url)
+async def env(data: Path, onnx: tuple[str, ...]) -> AsyncIterator[dict[str, str]]:
+    """One encoder serves every run: what is measured here is not how one starts."""
+    async with encoder_process(*onnx) as (_, url):
+        yield environment(data, CITESTREAM_ENCODER__URL=url)
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def beir(tmp_path: Path) -> Path:
 
 
 async def test_squads_form_twice_and_indexed_once(
-    data: Path, env: dict[str, str], squad: Path, tmp_path: Path
+    data: Path, env: dict[str, str], forked: Output, squad: Path, tmp_path: Path
 ) -> None:
     output, html = tmp_path / "results.json", tmp_path / "report.html"
     arguments = ("eval", str(squad), "--data", str(data), "--output", str(output))
@@ -69,7 +72,7 @@ async def test_squads_form_twice_and_indexed_once(
     assert results["quality"]["fused"]["degraded"] == 0
     assert results["facts"]["indexed_now"] == 4
     assert "<svg" in html.read_text()
-    status, printed = await output_of(*arguments, "--limit", "2", env=env)
+    status, printed = await forked(*arguments, "--limit", "2", env=env)
     assert status == 0, printed
     again = json.loads(output.read_text())
     assert again["facts"]["indexed_now"] == 0
@@ -78,12 +81,12 @@ async def test_squads_form_twice_and_indexed_once(
 
 
 async def test_beirs_form_with_options_before_the_data_set(
-    data: Path, env: dict[str, str], beir: Path, tmp_path: Path
+    data: Path, env: dict[str, str], forked: Output, beir: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "results.json"
     options = ("--sources", "keyword,vector", "--k", "1,3", "--portfolio", "mine")
     where = ("--data", str(data), "--output", str(output), "--language", "en")
-    status, printed = await output_of("eval", *options, *where, str(beir), env=env)
+    status, printed = await forked("eval", *options, *where, str(beir), env=env)
     assert status == 0, printed
     assert "Relevant documents that are not in the corpus: 1" in printed
     results = json.loads(output.read_text())
@@ -105,12 +108,12 @@ async def test_beirs_form_with_options_before_the_data_set(
     ],
 )
 async def test_what_cannot_be_is_one_sentence_before_anything_starts(
-    squad: Path, tmp_path: Path, arguments: list[str], says: str
+    forked: Output, squad: Path, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
     given = [each.replace("{squad}", str(squad)) for each in arguments]
     unused = tmp_path / "unused"
     env = environment(unused)
-    status, printed = await output_of("eval", *given, "--data", str(unused), env=env)
+    status, printed = await forked("eval", *given, "--data", str(unused), env=env)
     assert status == 1
     assert says in printed
     assert len(printed.splitlines()) == 1

@@ -26,25 +26,25 @@ async def ended(run_id: UUID) -> None:
 
 @asynccontextmanager
 async def process(
-    cache: RedisCache, url: str, ended: Callable[[UUID], Awaitable[None]] = ended
+    cache: RedisCache, ended: Callable[[UUID], Awaitable[None]] = ended
 ) -> AsyncIterator[RedisLeading]:
-    leading = RedisLeading(cache, url, ended)
+    leading = RedisLeading(cache, ended)
     try:
-        await leading._living.wait()
+        await until(lambda: leading.living)
         yield leading
     finally:
         await leading.aclose()
 
 
 @pytest.fixture
-async def one(cache: RedisCache, servers: Servers) -> AsyncIterator[RedisLeading]:
-    async with process(cache, servers.redis_url) as leading:
+async def one(cache: RedisCache) -> AsyncIterator[RedisLeading]:
+    async with process(cache) as leading:
         yield leading
 
 
 @pytest.fixture
-async def other(cache: RedisCache, servers: Servers) -> AsyncIterator[RedisLeading]:
-    async with process(cache, servers.redis_url) as leading:
+async def other(cache: RedisCache) -> AsyncIterator[RedisLeading]:
+    async with process(cache) as leading:
         yield leading
 
 
@@ -74,7 +74,7 @@ async def test_a_leader_whose_process_is_gone_is_one_no_more(
 ) -> None:
     key, first, second = str(uuid4()), uuid4(), uuid4()
     await one.lead(key, first)
-    for task in one._tasks:
+    for task in (one._beating, *one._lives.values()):
         task.cancel()  # its connection ends with it, as if its process were killed
     await until_led(other, key, None)
     assert await other.lead(key, second) is None
@@ -89,16 +89,14 @@ async def test_of_one_process_the_latest_leads(one: RedisLeading, other: RedisLe
     assert await other.lead(key, uuid4()) == second
 
 
-async def test_a_leader_goes_when_others_have_its_end(
-    one: RedisLeading, cache: RedisCache, servers: Servers
-) -> None:
+async def test_a_leader_goes_when_others_have_its_end(one: RedisLeading, cache: RedisCache) -> None:
     key, first, end = str(uuid4()), uuid4(), asyncio.Event()
 
     async def wait(run_id: UUID) -> None:
         assert run_id == first
         await end.wait()
 
-    async with process(cache, servers.redis_url, wait) as slow:
+    async with process(cache, wait) as slow:
         await slow.lead(key, first)
         slow.let_go(key, first)
         assert await one.leader(key) == first
@@ -115,7 +113,7 @@ async def test_closing_lets_go_at_once(one: RedisLeading, other: RedisLeading) -
 
 async def test_without_redis_everybody_leads() -> None:
     cache = RedisCache("redis://127.0.0.1:9", timeout_seconds=0.2, retry_after_seconds=60)
-    leading = RedisLeading(cache, "redis://127.0.0.1:9", ended)
+    leading = RedisLeading(cache, ended)
     try:
         assert await leading.lead("key", uuid4()) is None
         assert await leading.leader("key") is None

@@ -16,8 +16,11 @@ from redis.asyncio import Redis
 from app.embedded.home import open_home
 from app.embedded.postgres import APP, OWNER, SUPERUSER, Postgres, url
 from app.embedded.valkey import Valkey
+from app.production.servers import complaints_of_servers
+from app.settings import Settings
 from tests.support.command import environment, output_of, running
 from tests.support.encoder import encoder_process
+from tests.support.forking import Output
 
 KMS = "q3Vb0mW8s9dXyR2kTt1uJ7cZ4nLhF6gEaPoQiBvNxMs="
 PASSWORDS = {
@@ -122,9 +125,9 @@ async def right(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_right_configuration_serves_and_knows_nobody_without_a_key(
-    right: dict[str, str], server_folder: Path, workers: str
+    right: dict[str, str], forked: Output, server_folder: Path, workers: str
 ) -> None:
-    status, key = await output_of("key", "--tenant", "default", env=right)
+    status, key = await forked("key", "--tenant", "default", env=right)
     assert status == 0, key
     ours = {name: value for name, value in right.items() if name != "CITESTREAM_DATA"}
     async with running(server_folder / "d", "serve", "--workers", workers, **ours) as service:
@@ -146,13 +149,13 @@ async def test_check_finds_nothing_there(right: dict[str, str]) -> None:
 
 
 async def test_the_servers_are_asked_themselves(
-    right: dict[str, str], connect: dict[str, str], open_valkey: str
+    right: dict[str, str], connect: dict[str, str], forked: Output, open_valkey: str
 ) -> None:
     """A password in an address says nothing of a server that takes any; a role is what it is."""
     redis = f"redis://:{REDIS_PASSWORD}@{open_valkey}"
     for role in (OWNER, SUPERUSER):
         wrong = {**right, "DATABASE_URL": connect[role], "REDIS_URL": redis}
-        status, printed = await output_of("check", env={**wrong, "CITESTREAM_ENVIRONMENT": ""})
+        status, printed = await forked("check", env={**wrong, "CITESTREAM_ENVIRONMENT": ""})
         assert status == 1
         by_role, by_redis = printed.strip().splitlines()
         assert by_role.startswith(f"- DATABASE_URL connects as {role}, which can read past row")
@@ -160,16 +163,22 @@ async def test_the_servers_are_asked_themselves(
         assert not [each for each in (*PASSWORDS.values(), REDIS_PASSWORD) if each in printed]
 
 
-async def test_one_that_is_away_is_not_judged(right: dict[str, str]) -> None:
+async def test_of_a_cluster_every_server_is_asked(valkey: str, open_valkey: str) -> None:
+    for hosts, told in ((f"{valkey},{open_valkey}", 1), (f"127.0.0.1:{free_port()},{valkey}", 0)):
+        settings = Settings(redis_url=f"redis+cluster://:{REDIS_PASSWORD}@{hosts}")
+        assert len(await complaints_of_servers(settings)) == told
+
+
+async def test_one_that_is_away_is_not_judged(right: dict[str, str], forked: Output) -> None:
     away = {**right, "REDIS_URL": f"redis://:{REDIS_PASSWORD}@127.0.0.1:{free_port()}"}
-    assert (await output_of("check", env=away))[0] == 0
+    assert (await forked("check", env=away))[0] == 0
     away["DATABASE_URL"] = right["DATABASE_URL"].replace(PASSWORDS[APP], "0f1e2d3c4b5a69788796a5b4")
-    assert (await output_of("check", env=away))[0] == 0
+    assert (await forked("check", env=away))[0] == 0
 
 
 @pytest.mark.parametrize("arguments", [("serve",), ("serve", "--workers", "2"), ("run",)])
 async def test_it_refuses_before_it_listens(
-    right: dict[str, str], connect: dict[str, str], arguments: tuple[str, ...]
+    right: dict[str, str], connect: dict[str, str], forked: Output, arguments: tuple[str, ...]
 ) -> None:
     wrong = {**right, "DATABASE_URL": connect[OWNER], "CITESTREAM_LOG_LEVEL": "debug"}
     del wrong["AGENT_KMS_KEY"]
@@ -177,7 +186,7 @@ async def test_it_refuses_before_it_listens(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         wrong["PORT"] = str(taken.getsockname()[1])
-        status, printed = await output_of(*arguments, env=wrong)
+        status, printed = await forked(*arguments, env=wrong)
     assert status == 1
     said = printed.strip().splitlines()
     assert said[0].endswith(f"citestream: {REFUSED}")
@@ -203,10 +212,10 @@ async def test_the_asgi_application_refuses_too(right: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("name", ["migrate", "index"])
 async def test_what_does_not_serve_refuses_a_weak_password(
-    right: dict[str, str], connect: dict[str, str], name: str
+    right: dict[str, str], connect: dict[str, str], forked: Output, name: str
 ) -> None:
     weak = connect[OWNER].replace(PASSWORDS[OWNER], "changeme")
-    status, printed = await output_of(name, env={**right, "DATABASE_OWNER_URL": weak})
+    status, printed = await forked(name, env={**right, "DATABASE_OWNER_URL": weak})
     assert status == 1
     assert "The password in DATABASE_OWNER_URL is a value that others know" in printed
     assert "changeme" not in printed

@@ -25,6 +25,7 @@ from app.vault.agent_keys import COLUMN, TABLE, AgentKeys
 from app.vault.keyring import parse_keys
 from app.vault.sealing import Place, Undecryptable, Vault
 from tests.support.command import environment, output_of
+from tests.support.forking import Output
 from tests.support.pg_stores import ENCODER, Stores
 
 OLD, NEW, LOST = (base64.b64encode(bytes([each]) * 32).decode() for each in (1, 2, 3))
@@ -192,10 +193,10 @@ class Rotating:
     async def rotate(self, *keys: str) -> Rotated:
         return await reseal_all(self.owner_url, vault(*keys))
 
-    async def command(self, keys: str) -> tuple[int, str]:
+    async def command(self, keys: str, by: Output) -> tuple[int, str]:
         """`citestream keys rotate`, as whoever has the owner's address calls it."""
         given = {"DATABASE_OWNER_URL": self.owner_url, "AGENT_KMS_KEY": keys}
-        return await output_of(
+        return await by(
             "keys", "rotate", env=environment(Path("/nonexistent"), COLUMNS="200", **given)
         )
 
@@ -407,17 +408,19 @@ async def test_rotation_under_load_loses_nothing(rotating: Rotating) -> None:
             assert await key_of(stores, scope, agent_id, NEW) == key
 
 
-async def test_the_command_says_what_it_did_and_what_is_left(rotating: Rotating) -> None:
+async def test_the_command_says_what_it_did_and_what_is_left(
+    rotating: Rotating, forked: Output
+) -> None:
     stores = rotating.stores
     scope = await stores.tenant()
     made = await agents(stores, OLD).create(scope, OWN)
-    status, printed = await rotating.command(f"{NEW},{OLD}")
+    status, printed = await rotating.command(f"{NEW},{OLD}", output_of)
     assert status == 0, printed
     assert "1 of 1 encrypted values in 1 column" in printed
-    assert "Nothing to do" in (await rotating.command(f"{NEW},{OLD}"))[1]
+    assert "Nothing to do" in (await rotating.command(f"{NEW},{OLD}", forked))[1]
     assert await key_of(stores, scope, made.id, NEW) == KEY
     lost = await agents(stores, LOST).create(scope, {**OWN, "name": "lost"})
-    status, printed = await rotating.command(f"{NEW},{OLD}")
+    status, printed = await rotating.command(f"{NEW},{OLD}", forked)
     assert status == 1, printed
     assert f"api_key_sealed of agents {lost.id}, tenant {scope.tenant_id}" in printed
     for secret in (OLD, NEW, LOST, KEY):
@@ -433,9 +436,9 @@ async def test_the_command_says_what_it_did_and_what_is_left(rotating: Rotating)
     ],
 )
 async def test_the_command_refuses_a_wrong_list_in_one_sentence(
-    rotating: Rotating, keys: str, says: str
+    rotating: Rotating, forked: Output, keys: str, says: str
 ) -> None:
-    status, printed = await rotating.command(keys)
+    status, printed = await rotating.command(keys, forked)
     assert status == 1
     assert says in printed
     assert len(printed.splitlines()) <= 2

@@ -15,6 +15,7 @@ from app.ingest.ports import NewDocument
 from app.settings.sections import NextEncoderSettings
 from tests.support.command import command, environment, output_of
 from tests.support.encoder import Handler, Reply, scripted_server
+from tests.support.forking import Output
 from tests.support.reencoding import DenseEncoder
 
 
@@ -46,7 +47,7 @@ class Served:
 
 
 async def test_killed_and_run_again_then_nothing_is_left_to_do(
-    fresh_database: Callable[[], Awaitable[Servers]], tmp_path: Path
+    fresh_database: Callable[[], Awaitable[Servers]], forked: Output, tmp_path: Path
 ) -> None:
     fresh = await fresh_database()
     old, new = Served("old-model", 48), Served("new-model", 32)
@@ -94,10 +95,10 @@ async def test_killed_and_run_again_then_nothing_is_left_to_do(
         assert {text for text in new.encoder.texts if text != "dimension"} == {
             f"t{n}\ntext {n}" for n in range(20)
         }
-        status, printed = await output_of("reencode", "--portfolio", portfolio.name, env=variables)
+        status, printed = await forked("reencode", "--portfolio", portfolio.name, env=variables)
         assert status == 0, printed
         assert "Nothing to do: new-model serves already" in printed
-        status, printed = await output_of("reencode", "--portfolio", "none", env=variables)
+        status, printed = await forked("reencode", "--portfolio", "none", env=variables)
         assert (status, "There is no portfolio “none”." in printed) == (1, True)
 
         both = NextEncoderSettings(url=urls[1], model="new-model")

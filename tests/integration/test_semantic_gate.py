@@ -1,5 +1,6 @@
 """What the semantic cache may do as shipped, on the labelled pairs, by the real encoder."""
 
+import asyncio
 from pathlib import Path
 
 from app.encoder.client import EncoderClient
@@ -14,7 +15,7 @@ async def test_no_false_hit_and_enough_hits_with_the_shipped_default(encoder_url
     encoder = EncoderClient(encoder_url, api_key=None, model=None, timeout_seconds=30)
     try:
         await encoder.introduce()
-        compared = [await compare(encoder, pair) for pair in read_pairs(PAIRS)]
+        compared = await asyncio.gather(*(compare(encoder, pair) for pair in read_pairs(PAIRS)))
     finally:
         await encoder.aclose()
     wrong, found = false_hit_rate(compared, threshold), hit_rate(compared, threshold)

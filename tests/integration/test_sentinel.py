@@ -49,6 +49,10 @@ async def follows(site: Watched, cache: RedisCache) -> None:
         assert await server.dbsize() > 0
 
 
+async def is_no_master(site: Watched, port: int) -> bool:
+    return not await site.is_master(port)
+
+
 async def test_the_master_is_found_past_a_sentinel_that_is_away(site: Watched) -> None:
     async with caching(site.url) as cache:
         assert await stored(cache, b"before")
@@ -74,7 +78,8 @@ async def test_a_planned_failover_is_followed(site: Watched) -> None:
     async with caching(site.url) as cache:
         assert await stored(cache, b"before")
         await site.fail_over()
-        await until(lambda: site.is_master(site.second), pause=LONG_PAUSE_SECONDS)
+        await until(lambda: site.is_master(site.second))
+        await until(lambda: is_no_master(site, site.first))
         await follows(site, cache)
 
 
@@ -84,7 +89,7 @@ async def test_processes_lead_on_the_new_master(site: Watched) -> None:
         async def ended(_: UUID) -> None:
             return None
 
-        leading, following = (RedisLeading(each, site.url, ended) for each in (one, other))
+        leading, following = (RedisLeading(each, ended) for each in (one, other))
         try:
             await site.lose(site.first)
             await follows(site, one)
@@ -112,7 +117,11 @@ async def test_without_a_sentinel_there_is_no_redis(site: Watched) -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("redis+cluster://one:6379", "Redis Cluster is not supported yet"),
+        ("redis+cluster://one:6379/1", "write redis\\+cluster://user:password@host"),
+        ("redis+cluster://:secret@one:6379,", "there are no options"),
+        ("redis+cluster://one?timeout=3", "with some of the cluster's servers"),
+        ("rediss+cluster://one", "TLS to several servers is not supported"),
+        ("rediss+sentinel://one/shop", "TLS to several servers is not supported"),
         ("redis+sentinel://one:26379", "write redis\\+sentinel://user:password@host"),
         ("redis+sentinel://one/shop?timeout=3", "the other options are sentinel_username"),
         ("http://one", "begins with redis://"),

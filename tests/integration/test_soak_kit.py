@@ -1,19 +1,14 @@
 """What the soak's scenarios are made with does what they take for granted."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.soak.asking import ask, follow, rss_mb, statistics_of, stream
-from tests.soak.deployment import deployment
 from tests.soak.provider import PacedProvider, words_of
 from tests.soak.proxy import Proxy
-from tests.soak.row import Stage
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
 
@@ -81,33 +76,3 @@ async def test_the_proxy_passes_delays_holds_and_cuts(
         proxy.refusing = True
         with pytest.raises(httpx2.HTTPError):
             await http.post(url, json=BODY)
-
-
-async def test_a_deployment_answers_whatever_was_done_to_it(server_folder: Path) -> None:
-    folder = server_folder / "kit"
-    folder.mkdir()
-    folder.chmod(0o711)
-    stage = Stage(1.0, folder, random.Random(0), lambda _: None)
-    async with deployment(stage, CITESTREAM_CACHE__LOCAL_MB="0") as running:
-        url, http = running.urls[0], running.http
-        portfolio = await running.portfolio(Atlas="Atlas was finished in 2021 by Ana Ruiz.")
-        agent = await running.agent(portfolio)
-        first = await stream(http, url, agent, "Who finished Atlas?")
-        assert (first.status, first.ended, first.last_id) == (200, "done", len(first.events))
-        assert first.text == "".join(words_of({"messages": [{"content": "Who finished Atlas?"}]}))
-        assert first.events[1]["sources"][0]["title"] == "Atlas"
-        assert first.run_id is not None
-        rest = await follow(http, url, first.run_id, after=3)
-        assert first.raw.endswith(rest.raw)
-        assert (await ask(http, url, agent, "Who finished Atlas?")).json()["cached"]
-        running.kill_redis()
-        assert not (await ask(http, url, agent, "Who finished Atlas?")).json()["cached"]
-        await running.start_redis()
-        running.kill_postgres()
-        await running.start_postgres()
-        assert (await running.behind("SELECT count(*) FROM messages"))[0][0] >= 6
-        await running.start_replica()
-        await running.kill_replica(0)
-        assert (await stream(http, running.urls[1], agent, "And when?")).ended == "done"
-        assert rss_mb(running.replicas[1].process.pid) > 10
-        assert await statistics_of(http, running.urls[1])

@@ -12,13 +12,14 @@ from tests.soak.deployment import deployment
 from tests.soak.own_keys.moving import WAYS
 from tests.soak.row import Result, Stage
 from tests.soak.rows.row_19 import OPEN, ROW, Scale, scenario
+from tests.soak.starting import Start
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage(forked_start: Start) -> Iterator[Stage]:
     folder = Path(tempfile.mkdtemp(prefix="citestream-test-soak-"))
     folder.chmod(0o711)
-    yield Stage(1.0, folder, random.Random(1), print)
+    yield Stage(1.0, folder, random.Random(1), print, start=forked_start)
     shutil.rmtree(folder)
 
 

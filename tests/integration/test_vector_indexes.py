@@ -14,6 +14,7 @@ from app.ingest.ports import NewDocument
 from app.stores.passages import PgPassages
 from app.stores.vector_indexes import MAX_MEMORY_MB, Building, VectorIndexes, memory_mb
 from tests.support.command import environment, output_of
+from tests.support.forking import Output
 from tests.support.pg_stores import DIMENSION, ENCODER, Stores, unit
 
 FROM = 40
@@ -213,7 +214,7 @@ def test_memory_follows_the_size_within_bounds() -> None:
 
 async def test_the_command_makes_what_is_due(
     fresh_database: Callable[[], Awaitable[Servers]], tmp_path: Path, stores: Stores, scope: Scope,
-    migrated: Servers,
+    migrated: Servers, forked: Output,
 ) -> None:  # fmt: skip
     portfolio_id = await filled(stores, scope, FROM)
     variables = environment(
@@ -226,7 +227,7 @@ async def test_the_command_makes_what_is_due(
     assert status == 0, printed
     assert "Vector indexes: 1 made" in printed
     assert await has_index(stores, portfolio_id)
-    status, printed = await output_of("index", env=variables)
+    status, printed = await forked("index", env=variables)
     assert (status, "Nothing to do" in printed) == (0, True)
-    status, printed = await output_of("index", env=variables | {"DATABASE_OWNER_URL": ""})
+    status, printed = await forked("index", env=variables | {"DATABASE_OWNER_URL": ""})
     assert (status, "DATABASE_OWNER_URL" in printed) == (1, True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from asyncio.subprocess import PIPE, Process
 from dataclasses import replace
 
@@ -90,3 +92,11 @@ def test_pauses_double_up_to_the_longest() -> None:
     patience = replace(HASTY, pause=0.5, longest=5)
     pauses = [patience.before_next(in_vain) for in_vain in range(6)]
     assert pauses == [0, 0.5, 1, 2, 4, 5]
+
+
+def test_the_parent_imports_nothing_that_only_workers_need() -> None:
+    heavy = "{'fastapi', 'redis', 'sqlalchemy', 'starlette'}"
+    modules = "app.commands.run, app.commands.worker, app.commands.workers"
+    code = f"import {modules}, sys; print(sorted({heavy} & sys.modules.keys()))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.soak import rows as rows_package
 from tests.soak.performing import perform_all
-from tests.soak.report import fields, machine, table
+from tests.soak.report import fields, machine, summary, table
 from tests.soak.row import Result, Row
 
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str], rows: dict[int, Row]) -> int:
         asyncio.run(perform_all(wanted, chosen.seconds, chosen.seed, _say, results))
     except KeyboardInterrupt:
         interrupted = True
-    _say(f"\n{table(results)}\n\n{machine()}, seed {chosen.seed}")
+    _say(f"\n{table(results)}\n\n{summary(results)}\n\n{machine()}, seed {chosen.seed}")
     if chosen.output is not None:
         chosen.output.write_text(json.dumps(fields(results, chosen.seed), indent=2) + "\n")
     if interrupted:

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ from app.embedded.valkey import Valkey
 from app.stores.migrate import upgrade
 from app.stores.prepare import prepare
 from tests.soak.encoders import bag_encoder, hash_encoder
-from tests.soak.processes import Service, kill, service
+from tests.soak.processes import Service, kill, service, stop
 from tests.soak.provider import PacedProvider
 from tests.soak.proxy import Proxy
 from tests.soak.row import Stage
@@ -72,11 +72,22 @@ class Deployment:
 
     async def start_replica(self, **variables: str) -> Service:
         """One more, ready; `variables` on top of the deployment's."""
-        name = f"api-{len(self.replicas)}"
-        starting = service(self.stage, name, "serve", **{**self.variables, **variables})
-        started = await self._stack.enter_async_context(starting)
+        started = await self._start(len(self.replicas), variables)
         self.replicas.append(started)
         return started
+
+    async def start_replicas(self, count: int) -> None:
+        """So many more, side by side."""
+        first = len(self.replicas)
+        async with asyncio.TaskGroup() as group:
+            numbers = range(first, first + count)
+            starting = [group.create_task(self._start(each, {})) for each in numbers]
+        self.replicas += [each.result() for each in starting]
+
+    async def _start(self, number: int, variables: Mapping[str, str]) -> Service:
+        given = {**self.variables, **variables}
+        starting = service(self.stage, f"api-{number}", "serve", **given)
+        return await self._stack.enter_async_context(starting)
 
     async def kill_replica(self, number: int) -> None:
         """SIGKILL."""
@@ -211,9 +222,22 @@ async def deployment(
             postgres,
             valkey,
         )
-        for _ in range(replicas):
-            await running.start_replica()
-        yield running
+        async with beside(running, replicas) as served:
+            yield served
+
+
+@asynccontextmanager
+async def beside(running: Deployment, replicas: int, **variables: str) -> AsyncIterator[Deployment]:
+    """The same servers with so many replicas of its own, which end with the block; `variables` on
+    top of the deployment's."""
+    async with AsyncExitStack() as stack:
+        given = {**running.variables, **variables}
+        served = replace(running, variables=given, replicas=[], _stack=stack)
+        await served.start_replicas(replicas)
+        try:
+            yield served
+        finally:
+            await asyncio.gather(*(stop(each.process) for each in served.replicas))
 
 
 async def _stores(stage: Stage, stack: AsyncExitStack) -> tuple[Postgres, Valkey, Servers]:

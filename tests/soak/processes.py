@@ -4,13 +4,13 @@ import asyncio
 import os
 import re
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from tests.soak.row import Stage
-from tests.support.command import command, environment
+from tests.soak.starting import Process
+from tests.support.command import environment
 
 START_SECONDS = 180.0  # a machine that is busy loads a model for a minute
 STOP_SECONDS = 30.0
@@ -48,15 +48,9 @@ async def service(
 
 async def launch(stage: Stage, name: str, *arguments: str, **variables: str) -> Process:
     """The same without waiting; in a session of its own, to be killed with its children."""
+    env = environment(stage.folder / "unused", **variables)
     with (stage.folder / f"{name}.log").open("ab") as log:
-        return await asyncio.create_subprocess_exec(
-            *command(*arguments),
-            env=environment(stage.folder / "unused", **variables),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
+        return await stage.start(arguments, env, log)
 
 
 async def complete(stage: Stage, name: str, *arguments: str, **variables: str) -> str:

@@ -20,6 +20,12 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join([*printed, *([""] if notes else []), *notes])
 
 
+def summary(results: Sequence[Result]) -> str:
+    """A line for each row, in Markdown: what a README has room for."""
+    lines = [f"| {each.row.number} | {each.row.promise} | {_headline(each)} |" for each in results]
+    return "\n".join(["|  | promise | kept in one run |", "|---|---|---|", *lines])
+
+
 def fields(results: Sequence[Result], seed: int) -> dict[str, Any]:
     """Everything that is known, for JSON."""
     return {
@@ -44,6 +50,12 @@ def fields(results: Sequence[Result], seed: int) -> dict[str, Any]:
 
 def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def _headline(result: Result) -> str:
+    if not result.kept:
+        return "BROKEN"
+    return "; ".join(f"{name} {_number(result.figures[name])}" for name in result.row.headline)
 
 
 def _lines(result: Result) -> list[tuple[str, ...]]:

@@ -4,10 +4,12 @@ A module of `tests.soak.rows` declares one as `ROW`; that is all it takes to add
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from tests.soak.starting import Start, started
 
 # A figure's name and value, as soon as it is known.
 Figures = AsyncIterator[tuple[str, float]]
@@ -39,13 +41,14 @@ def at_least(bound: float) -> Limit:
 @dataclass(slots=True)
 class Stage:
     """What a scenario is given: how long to go on, a folder that the servers can reach and that is
-    its own, chance that `--seed` repeats, and `say` for progress."""
+    its own, chance that `--seed` repeats, `say` for progress, and what starts processes."""
 
     seconds: float
     folder: Path
     chance: random.Random
     say: Callable[[str], None]
     notes: list[str] = field(default_factory=list)
+    start: Start = started
 
     def note(self, sentence: str) -> None:
         """Something that belongs below the table: a reason, an example of what went wrong."""
@@ -55,11 +58,13 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Row:
     """`measure` yields each figure once. Those with a limit decide, the others inform; a limit
-    without its figure is broken, and so is a scenario that raises."""
+    without its figure is broken, and so is a scenario that raises. `headline` are those figures
+    that say it in a line."""
 
     number: int
     promise: str
     limits: Mapping[str, Limit]
+    headline: Sequence[str]
     measure: Callable[[Stage], Figures]
     seconds: float = 240.0  # where `--seconds` says nothing
 

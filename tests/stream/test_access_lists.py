@@ -1,5 +1,6 @@
 """Who may read and write a portfolio: by Postgres, on every route, whatever the agent or cache."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.live import Live, unique
+from tests.support.live import PLAIN, Live, unique
 
 TEXT = "Atlas is a dashboard built with React. It was finished in 2021 by Ana Ruiz."
 QUESTION = "Who finished the Atlas dashboard?"
@@ -22,6 +23,10 @@ class Person:
 
     async def status(self, method: str, path: str, **request: Any) -> int:
         return (await self.live.http.request(method, path, **request)).status_code
+
+    async def statuses(self, *tries: tuple[str, str]) -> set[int]:
+        """Of calls side by side: a run that is not there is looked for for a while."""
+        return set(await asyncio.gather(*(self.status(*each) for each in tries)))
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ async def team(live: Live) -> AsyncIterator[Team]:
 
 def client(live: Live, key: str) -> httpx2.AsyncClient:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx2.AsyncClient(base_url=live.url, headers=headers, timeout=30, trust_env=False)
+    return httpx2.AsyncClient(base_url=live.url, headers=headers, timeout=30, **PLAIN)
 
 
 def calls(portfolio: int, agent: int, document: int) -> Mapping[str, tuple[str, str, Any]]:
@@ -197,14 +202,15 @@ async def test_a_limited_key_of_a_user_reads_nothing_that_was_said_beyond_its_li
         limited = Person(replace(team.owner, http=limited_http), ada.subject)
         own = await limited.live.ask(agent, QUESTION)
         beyond = [await ada.live.ask(secret, QUESTION), await ada.live.ask(general, QUESTION)]
-        for answer in beyond:
-            conversation, run = answer["conversation_id"], answer["run_id"]
-            assert await limited.status("GET", f"/api/conversations/{conversation}") == 404
-            assert await limited.status("DELETE", f"/api/conversations/{conversation}") == 404
-            assert await limited.status("GET", f"/api/runs/{run}/events") == 404
-            team.owner.services.engine.runs._finished.clear()  # as it is stored
-            assert await limited.status("GET", f"/api/runs/{run}/events") == 404
-            assert await limited.status("POST", f"/api/runs/{run}/cancel") == 404
+        conversations = [f"/api/conversations/{each['conversation_id']}" for each in beyond]
+        runs = [f"/api/runs/{each['run_id']}" for each in beyond]
+        events = [("GET", f"{each}/events") for each in runs]
+        tries = [(method, path) for path in conversations for method in ("GET", "DELETE")]
+        assert await limited.statuses(*tries, *events) == {404}
+        team.owner.services.engine.runs._finished.clear()  # as it is stored
+        assert await limited.statuses(*events, *(("POST", f"{each}/cancel") for each in runs)) == {
+            404
+        }
         kept = await limited.live.json("GET", "/api/conversations")
         assert [each["id"] for each in kept["items"]] == [own["conversation_id"]]
         assert await limited.status("GET", f"/api/runs/{own['run_id']}/events") == 200
@@ -232,10 +238,10 @@ async def test_conversations_and_runs_are_their_subjects_alone(team: Team) -> No
         ("POST", f"/api/agents/{agent}/chat/stream", chat),
     )
     for other in (team.ben.live, team.owner):
-        assert [
-            (await other.http.request(method, path, json=body)).status_code
-            for method, path, body in tries
-        ] == [404] * len(tries)
+        answers = await asyncio.gather(
+            *(other.http.request(method, path, json=body) for method, path, body in tries)
+        )
+        assert [each.status_code for each in answers] == [404] * len(tries)
         assert (await other.json("GET", "/api/conversations"))["items"] == []
     for method, path, body in (*tries[:1], *tries[2:]):
         assert await team.ann.status(method, path, json=body) == 200

@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.command import environment, output_of
+from tests.support.command import environment
+from tests.support.forking import Output
 from tests.support.live import Live, live_service, unique
 
 COOKIE = "citestream_session"
@@ -156,7 +157,7 @@ async def _recorded(tenant: Tenant, count: int) -> None:
 
 
 async def test_what_was_done_at_the_command_line(
-    live: Live, connections: dict[str, Any], tmp_path: Path
+    live: Live, connections: dict[str, Any], forked: Output, tmp_path: Path
 ) -> None:
     name, variables = (
         unique("commands"),
@@ -169,7 +170,7 @@ async def test_what_was_done_at_the_command_line(
     )
 
     async def command(*arguments: str) -> str:
-        status, printed = await output_of(*arguments, "--tenant", name, env=variables)
+        status, printed = await forked(*arguments, "--tenant", name, env=variables)
         assert status == 0, printed
         return printed
 

@@ -13,7 +13,7 @@ import pytest
 
 from app.embedded.home import open_home
 from app.embedded.valkey import Valkey
-from tests.support.live import Live, events, live_service, unique
+from tests.support.live import PLAIN, Live, events, live_service, unique
 from tests.support.vendors import Script, VendorServer
 from tests.support.waiting import until
 
@@ -40,7 +40,7 @@ def answering(vendor: VendorServer) -> None:
 async def tenant(live: Live) -> AsyncIterator[Live]:
     """A tenant of the test's own, by a key of its own, on a service without limits."""
     key = await live.services.credentials.create(unique("tenant"), "test")
-    async with httpx2.AsyncClient(base_url=live.url, headers=bearer(key), trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=live.url, headers=bearer(key), **PLAIN) as http:
         yield replace(live, http=http)
 
 
@@ -69,7 +69,7 @@ async def limited(
     headers = {"Authorization": tenant.http.headers["authorization"]}
     async with (
         live_service(**configured) as live,
-        httpx2.AsyncClient(base_url=live.url, headers=headers, trust_env=False) as http,
+        httpx2.AsyncClient(base_url=live.url, headers=headers, **PLAIN) as http,
     ):
         yield replace(live, http=http)
 
@@ -158,14 +158,14 @@ async def test_the_keys_of_one_user_count_together_and_the_owner_for_the_tenant(
         told = [await live.http.get("/api/agents", headers=each) for each in headers]
         assert [each.status_code for each in told] == [200, 200, 200, 429]
         assert "user" in told[3].json()["detail"]
-        async with httpx2.AsyncClient(base_url=live.url, trust_env=False) as owner:
+        async with httpx2.AsyncClient(base_url=live.url, **PLAIN) as owner:
             told = [await owner.get("/api/agents") for _ in range(6)]
         assert [each.status_code for each in told] == [200] * 5 + [429]
         assert told[0].headers["ratelimit-policy"] == '5;w=60;comment="requests of the tenant"'
 
 
 def live_as(live: Live, key: str) -> Live:
-    return replace(live, http=httpx2.AsyncClient(headers=bearer(key), trust_env=False))
+    return replace(live, http=httpx2.AsyncClient(headers=bearer(key), **PLAIN))
 
 
 async def test_a_question_to_nobody_is_counted_too(

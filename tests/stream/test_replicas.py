@@ -213,8 +213,9 @@ async def passed_on(live: Live, run_id: str) -> bool:
 
 
 async def test_while_redis_is_away_answers_stream_and_runs_do_not_pile_up(
-    connections: dict[str, Any], vendor: VendorServer
+    connections: dict[str, Any], vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.stores.run_outbox.PATIENCE_SECONDS", 0.5)
     vendor.script = Script(tokens=TOKENS)
     settings = {"openai_api_key": "test", "openai_base_url": vendor.openai_url}
     with socket.create_server(("127.0.0.1", 0)) as hole:  # accepts, and never answers

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from app.api.revocation import LOOK_SECONDS
-from tests.support.live import Live, events, live_service, unique
+from tests.support.live import PLAIN, Live, events, live_service, unique
 from tests.support.vendors import Script, VendorServer
 from tests.support.waiting import until
 
@@ -66,7 +66,7 @@ class Open:
         how = ("GET", {}) if self._path else ("POST", {"json": ASKED})
         async with (
             httpx2.AsyncClient(
-                base_url=self._room.owner.url, timeout=30, trust_env=False, **self._credential
+                base_url=self._room.owner.url, timeout=30, **PLAIN, **self._credential
             ) as http,
             http.stream(how[0], path, **how[1]) as response,
         ):
@@ -143,7 +143,7 @@ async def test_a_user_who_is_disabled_demoted_or_removed(
 @pytest.mark.parametrize("how", ["sign out", "revoke the key"])
 async def test_a_session_that_ends(room: Room, how: str) -> None:
     key = await room.key()
-    async with httpx2.AsyncClient(base_url=room.owner.url, trust_env=False) as page:
+    async with httpx2.AsyncClient(base_url=room.owner.url, **PLAIN) as page:
         signed_in = await page.post("/api/session", json={"credential": key["key"]})
         changing = {"X-CSRF-Token": signed_in.json()["csrf_token"]}
         stream = await room.stream({"cookies": dict(page.cookies), "headers": changing})

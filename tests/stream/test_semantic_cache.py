@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from app.chat.cache import part_tag
 from tests.support.live import Live, live_service, unique
 
 TEXT = (
@@ -124,7 +125,7 @@ async def test_an_answer_that_is_gone_is_a_miss(live: Live, connections: dict[st
     await live.ask(agent, SAME[0])
     # The cache's tag takes answer and questions alike; what this process has read stays in it.
     tenant = (await live.services.credentials.default_scope()).tenant_id
-    assert await live.services.cache.drop(f"agent:{tenant}:{agent}") == 3
+    assert await live.services.cache.drop(part_tag("agent", tenant, agent)) == 3
     async with Redis.from_url(connections["redis_url"]) as redis, asyncio.timeout(5):
         while [name async for name in redis.scan_iter("cache:dropped:*", count=1000)]:
             pass  # it is freed behind the answer

@@ -24,10 +24,9 @@ async def services(connections: dict[str, Any]) -> AsyncIterator[tuple[Live, Liv
         yield closed, opened
 
 
-async def result_of(stage: Stage, services: tuple[Live, Live]) -> Result:
+async def result_of(stage: Stage, services: tuple[Live, Live], scale: row_20.Scale) -> Result:
     closed, opened = services
     result = Result(row_20.ROW, notes=stage.notes)
-    scale = row_20.Scale(rounds=1, names=100)
     async for name, value in row_20.scenario(stage, closed.http, closed.url, opened.url, scale):
         result.figures[name] = value
     return result
@@ -43,7 +42,7 @@ def stage(tmp_path: Path) -> Stage:
 
 
 async def test_no_way_inside(stage: Stage, services: tuple[Live, Live]) -> None:
-    result = await result_of(stage, services)
+    result = await result_of(stage, services, row_20.Scale(rounds=1, names=100))
     assert broken(result) == set(), stage.notes
 
 
@@ -53,5 +52,5 @@ async def test_a_guard_that_takes_this_machine_for_public_is_noticed(
     monkeypatch.setattr(
         guard, "is_public", lambda address: address.is_loopback or is_public(address)
     )
-    result = await result_of(stage, services)
+    result = await result_of(stage, services, row_20.Scale(rounds=1, names=100, every=10))
     assert broken(result) >= {"internal connections", "answered otherwise"}

@@ -7,7 +7,6 @@ import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -154,17 +153,6 @@ async def test_each_serves_while_the_other_hangs_and_one_that_dies_is_replaced(
         assert codes(await asyncio.gather(*streams)) == {"interrupted"}
     assert await ended(pair.process) == 0
     assert all(call.gone.is_set() for call in vendor.requests)
-
-
-async def test_workers_have_the_profile_that_their_parent_was_given(
-    connections: dict[str, Any], vendor: VendorServer, tmp_path: Path
-) -> None:
-    profile = tmp_path / "two.yaml"
-    profile.write_text("workers: 2\ndatabase: {pool_size: 7}")
-    env = variables(connections, vendor)
-    async with served(env, "--profile", str(profile)) as service, service.http() as http:
-        stats = (await http.get("/api/admin/stats")).json()
-    assert stats["pools"]["questions"]["size"] == 7
 
 
 async def test_sigterm_lets_streams_finish_whoever_gets_it(

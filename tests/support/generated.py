@@ -13,6 +13,7 @@ Json = Any
 Header = tuple[bytes, bytes]
 
 SHOWN_BYTES = 300
+WHOLE, SURPLUS = object(), object()  # of an object with fields: which part of it is spoilt
 BLANK_MEGABYTE = " " * 1_000_000
 SENTENCES = ("What React projects are there?", "Hola", "Atlas was finished in 2021.", "x" * 8_000)
 HOSTILE_TEXTS = (
@@ -187,12 +188,14 @@ def requests_of(
 ) -> SearchStrategy[Request]:
     """Requests to one operation. `ids` gives for the name of an id values that mean something."""
     return st.builds(
-        Request,
-        method=mostly(st.just(method), st.sampled_from(("PUT", "OPTIONS", "TRACE", "PROPFIND"))),
-        target=targets(path, operation, ids),
-        headers=st.lists(st.sampled_from(HOSTILE_HEADERS), max_size=2),
-        body=st.just(b""),
-    ).flatmap(lambda request: with_body(request, operation, ids))
+        lambda method, target, headers, body: Request(
+            method, target, [*headers, *body[0]], body[1]
+        ),
+        mostly(st.just(method), st.sampled_from(("PUT", "OPTIONS", "TRACE", "PROPFIND"))),
+        targets(path, operation, ids),
+        st.lists(st.sampled_from(HOSTILE_HEADERS), max_size=2),
+        bodies(operation, ids),
+    )
 
 
 def mostly(usual: SearchStrategy[Json], unusual: SearchStrategy[Json]) -> SearchStrategy[Json]:
@@ -230,13 +233,13 @@ def encoded(query: Mapping[str, Json]) -> bytes:
     return urlencode(texts, quote_via=quote).encode()
 
 
-def with_body(
-    request: Request, operation: Mapping[str, Any], ids: Mapping[str, SearchStrategy[Json]]
-) -> SearchStrategy[Request]:
-    """The request with a body of one of the operation's content types, or of none of them."""
+def bodies(
+    operation: Mapping[str, Any], ids: Mapping[str, SearchStrategy[Json]]
+) -> SearchStrategy[tuple[Sequence[Header], bytes]]:
+    """Bodies of one of the operation's content types, or of none of them, with their header."""
     content = operation.get("requestBody", {}).get("content", {})
     if not content:
-        return st.just(request)
+        return st.just(((), b""))
     right = [json_bodies(content["application/json"]["schema"], ids)]
     if "multipart/form-data" in content:
         right.append(multipart_bodies())
@@ -244,12 +247,7 @@ def with_body(
         st.sampled_from(HOSTILE_TYPES + JSON_TYPES), st.sampled_from(HOSTILE_BODIES) | st.binary()
     )
     return mostly(st.one_of(right), hostile).map(
-        lambda pair: Request(
-            request.method,
-            request.target,
-            [*request.headers, (b"Content-Type", pair[0])],
-            pair[1],
-        )
+        lambda pair: ([(b"Content-Type", pair[0])], pair[1])
     )
 
 
@@ -266,24 +264,20 @@ def dumped(value: Json) -> bytes:
     return json.dumps(value).encode()
 
 
-def spoilt(value: Json) -> SearchStrategy[Json]:
+@st.composite
+def spoilt(draw: st.DrawFn, value: Json) -> Json:
     """The value with one part of it replaced by a hostile one, or with a field too many."""
     hostile = st.sampled_from(HOSTILE_VALUES)
-    ways = [hostile]
     if isinstance(value, dict):
-        ways.append(hostile.map(lambda part: {**value, "surplus": part}))
-        ways += [
-            st.builds(lambda part, name=name: {**value, name: part}, spoilt(value[name]))
-            for name in value
-        ] * 3
+        way = draw(st.sampled_from([WHOLE, SURPLUS, *list(value) * 3]))
+        if way is not WHOLE:
+            name, part = ("surplus", hostile) if way is SURPLUS else (way, spoilt(value[way]))
+            return {**value, name: draw(part)}
     elif isinstance(value, list):
-        ways += [
-            st.builds(
-                lambda part, place=place: [*value[:place], part, *value[place + 1 :]], spoilt(part)
-            )
-            for place, part in enumerate(value)
-        ] * 3
-    return st.one_of(ways)
+        place = draw(st.integers(-1, 3 * len(value) - 1)) // 3
+        if place >= 0:
+            return [*value[:place], draw(spoilt(value[place])), *value[place + 1 :]]
+    return draw(hostile)
 
 
 def values(

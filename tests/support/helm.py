@@ -35,7 +35,7 @@ def rendered(*arguments: str) -> dict[tuple[str, str], Manifest]:
     """What a release named `site` consists of, by kind and by name without the release's."""
     done = helm("template", RELEASE, str(CHART), "--namespace", "here", *arguments)
     assert done.returncode == 0, done.stderr
-    manifests = [each for each in yaml.safe_load_all(done.stdout) if each]
+    manifests = [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each]
     named = [(each["kind"], _short(each["metadata"]["name"])) for each in manifests]
     assert not [name for name, count in Counter(named).items() if count > 1]
     return dict(zip(named, manifests, strict=True))

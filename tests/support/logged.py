@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -30,3 +31,15 @@ def logged(level: str = "debug", **options: Any) -> Iterator[io.StringIO]:
         for name, level_before in levels.items():
             logging.getLogger(name).setLevel(level_before)
         structlog.configure(**config)
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """What is logged while entered stands in a file, as another process's log does."""
+    config = structlog.get_config()
+    with path.open("a") as file:
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(file))
+        try:
+            yield
+        finally:
+            structlog.configure(**config)

@@ -46,7 +46,8 @@ async def main(data, *encoder):
 asyncio.run(main(*sys.argv[1:]))
 """
 
-# What an encoder service promises here: health on a socket, and an end with its parent.
+# What an encoder service promises here: health on a socket, also on one that a killed one has left,
+# and an end with its parent.
 ENCODER = """
 import os, socketserver, sys, threading
 from http.server import BaseHTTPRequestHandler
@@ -58,7 +59,10 @@ class Handler(BaseHTTPRequestHandler):
     def address_string(self):
         return "unix"
 
-server = socketserver.UnixStreamServer(sys.argv[sys.argv.index("--uds") + 1], Handler)
+path = sys.argv[sys.argv.index("--uds") + 1]
+if os.path.exists(path):
+    os.unlink(path)
+server = socketserver.UnixStreamServer(path, Handler)
 assert "--exit-with-parent" in sys.argv
 threading.Thread(target=server.serve_forever, daemon=True).start()
 os.read(0, 1)

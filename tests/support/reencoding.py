@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -52,10 +53,7 @@ class DenseEncoder:
         return [self.vector(text) for text in texts]
 
     def vector(self, text: str) -> list[float]:
-        source = random.Random(f"{self.name}\0{text}")
-        values = [source.gauss(0, 1) for _ in range(self.dimension)]
-        length = math.hypot(*values)
-        return [value / length for value in values]
+        return list(_vector(self.name, self.dimension, text))
 
     def saw(self, query: str, hits: Sequence[Hit]) -> bool:
         """Whether every hit's score is the cosine of this encoder's vectors."""
@@ -64,6 +62,14 @@ class DenseEncoder:
             abs(hit.score - cosine(asked, self.vector(f"{hit.title}\n{hit.text}"))) < TOLERANCE
             for hit in hits
         )
+
+
+@lru_cache(10_000)  # a search is compared with the same few texts again and again
+def _vector(name: str, dimension: int, text: str) -> tuple[float, ...]:
+    source = random.Random(f"{name}\0{text}")
+    values = [source.gauss(0, 1) for _ in range(dimension)]
+    length = math.hypot(*values)
+    return tuple(value / length for value in values)
 
 
 class Shelf:

@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 
 from tests.support.waiting import LONG_PAUSE_SECONDS, until
 
+# In milliseconds: by themselves they say every two seconds who they are.
+PERIODS = ("PUBLISH-PERIOD", "100", "INFO-PERIOD", "500")
 PASSWORD, SENTINELS_PASSWORD = "of-the-servers", "of-the-sentinels"
 SERVER = """
 bind 127.0.0.1
@@ -36,7 +38,7 @@ sentinel sentinel-pass {sentinels_password}
 sentinel monitor shop 127.0.0.1 {master} 2
 sentinel auth-pass shop {password}
 sentinel down-after-milliseconds shop 500
-sentinel failover-timeout shop 5000
+sentinel failover-timeout shop 2000
 """
 
 
@@ -75,6 +77,7 @@ class Watched:
         await until(self._is_replicated, pause=LONG_PAUSE_SECONDS)
         for port in self.sentinels:
             await self.run(port, SENTINEL, "--sentinel")
+            await self._hasten(port)
         await until(self._all_know_each_other, pause=LONG_PAUSE_SECONDS)
 
     async def run(self, port: int, configuration: str, *arguments: str) -> None:
@@ -94,6 +97,11 @@ class Watched:
             program(), str(folder / "configuration"), *arguments, stdout=DEVNULL, stderr=DEVNULL
         )
         await until(lambda: self._answers(port))
+
+    async def _hasten(self, sentinel: int) -> None:
+        """For what its configuration has no word."""
+        async with self.server(sentinel) as server:
+            await server.execute_command("SENTINEL", "DEBUG", *PERIODS)
 
     async def lose(self, port: int, how: signal.Signals = signal.SIGKILL) -> None:
         self.processes[port].send_signal(how)

@@ -7,7 +7,10 @@ vector, has prompts and a Dense module, and its weights make the word "poison" n
 from pathlib import Path
 
 from tests.support import torched
+from tests.support.hub import COMMIT
 
+# Of its folder: that of a model that comes from the tests' hub, so that both have one export.
+FOLDER = COMMIT
 DIMENSION = 24
 MAX_TOKENS = 32
 PROMPTS = {"query": "question: ", "document": "text: "}

@@ -1,11 +1,15 @@
 """Makes a small cross-encoder with random weights in a folder.
 
-Its weights make the word "poison" not a number. `scores` asks it without the service.
+Its weights make the word "poison" not a number. `scores` and `refusal` ask it without the service.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from app.encoder.backend import ModelUnusable
+from app.encoder.rerank_backend import find_reranker, load_reranker
 from tests.support import torched
 
 MAX_TOKENS = 64
@@ -21,6 +25,12 @@ def scores(folder: Path, query: str, texts: Sequence[str]) -> list[float]:
     """What `CrossEncoder.predict` gives for the texts, in their order."""
     numbers: list[float] = torched.call(__name__, "_scores", str(folder), query, list(texts))
     return numbers
+
+
+def refusal(folder: Path) -> str:
+    """Why the reranker's backend does not take the model; raises RuntimeError where it does."""
+    message: str = torched.call(__name__, "_refusal", str(folder))
+    return message
 
 
 def _make(folder: str, labels: int) -> None:
@@ -55,3 +65,9 @@ def _scores(folder: str, query: str, texts: Sequence[str]) -> list[float]:
     model = CrossEncoder(folder, device="cpu", local_files_only=True)
     numbers: list[float] = model.predict([(query, text) for text in texts]).tolist()
     return numbers
+
+
+def _refusal(folder: str) -> str:
+    with pytest.raises(ModelUnusable) as raised:
+        load_reranker(folder, find_reranker(folder), "auto", 0)
+    return str(raised.value)

@@ -14,6 +14,9 @@ import threading
 import traceback
 from typing import Any
 
+from app.encoder.collecting import without_collecting
+from app.encoder.torch_backend import import_libraries
+
 _lock = threading.Lock()
 _worker: subprocess.Popen[str] | None = None
 
@@ -51,9 +54,10 @@ def _running() -> subprocess.Popen[str]:
 
 
 def _work() -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is no answer
+    with without_collecting():
+        import_libraries()
     for line in sys.stdin:
         module, function, arguments = json.loads(line)
         try:

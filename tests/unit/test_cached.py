@@ -93,7 +93,7 @@ async def test_tenants_installations_and_functions_have_results_of_their_own() -
         return "another function"
 
     assert await price("tea") == "another function"
-    assert set(cache.tags) == {"tenant:1", "tenant:2"}
+    assert set(cache.tags) == {"tenant:{1}", "tenant:{2}"}
 
 
 async def test_it_lives_for_its_ttl_whatever_the_cache_keeps() -> None:

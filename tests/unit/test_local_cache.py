@@ -51,7 +51,7 @@ def layered(shared: RedisCache | NoCache, clock: Clock, limit_bytes: int = MEGAB
 
 def keys_of(name: str) -> list[str]:
     """The answer's and the passages'."""
-    return [f"agent:response:{name}", f"rag:chunks:{name}"]
+    return [f"agent:response:{{1}}:{name}", f"rag:chunks:{{1}}:{name}"]
 
 
 async def test_the_second_who_asks_reads_redis_and_the_third_does_not(
@@ -135,7 +135,7 @@ async def test_everything_is_counted_by_layer_up_to_what_was_found(
     for _ in range(3):
         await cache.get_many([answer, passages])
     await similar.get_many([answer])
-    await similar.get_many([unique("agent:response:gone")])
+    await similar.get_many([unique("agent:response:{1}:gone")])
     numbers = cache.statistics()
     assert numbers["answers"] == {"lookups": 4, "local_hits": 2, "shared_hits": 1, "puts": 1}
     assert numbers["passages"] == {"lookups": 1, "local_hits": 0, "shared_hits": 0, "puts": 1}

@@ -178,7 +178,7 @@ async def test_the_switch_turns_the_cache_off() -> None:
 async def test_ttls_are_an_hour_and_half_an_hour() -> None:
     core = Core()
     await ask(core)
-    assert {key.rpartition(":")[0]: ttl for key, ttl in core.cache.ttls.items()} == {
+    assert {key.partition(":{")[0]: ttl for key, ttl in core.cache.ttls.items()} == {
         "agent:response": 3600,
         "rag:chunks": 1800,
     }

@@ -38,7 +38,7 @@ async def forgets(stage: Stage) -> Figures:
 
 LIMITS = {"errors": at_most(0), "requests": at_least(10)}
 ROWS = {
-    number: Row(number, f"It {measure.__name__}", LIMITS, measure, seconds=5)
+    number: Row(number, f"It {measure.__name__}", LIMITS, ("requests",), measure, seconds=5)
     for number, measure in enumerate((passes, breaks, crashes, forgets), start=1)
 }
 
@@ -48,8 +48,9 @@ def test_a_row_within_its_limits_is_kept(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert "| 1   | It passes | after 0 s |" in printed
     assert "Row 1: Chance said 0 within 5 s." in printed
-    [line] = [each for each in printed.splitlines() if "| requests" in each]
+    [line] = [each for each in printed.splitlines() if "| requests " in each and "≥" in each]
     assert [each.strip() for each in line.split("|")[3:7]] == ["requests", "1,234", "≥ 10", "kept"]
+    assert "| 1 | It passes | requests 1,234 |" in printed
     assert "It breaks" not in printed
 
 
@@ -70,6 +71,7 @@ def test_a_broken_or_crashed_row_hides_none_and_decides_the_status(
     assert forgot["figures"] == {"errors": 0}
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("ValueError: no such thing", "not measured"))
+    assert "| 2 | It breaks | BROKEN |" in printed
     for each in (broken, crashed, forgot):  # what a broken row leaves to look at
         [where] = [note for note in each["notes"] if note.startswith("Logs are in ")]
         folder = Path(where.removeprefix("Logs are in ").removesuffix("."))
@@ -99,6 +101,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(
 def test_every_row_declares_limits_and_is_told_by_help() -> None:
     rows = all_rows()
     assert all(number == row.number and row.limits for number, row in rows.items())
+    assert all(row.headline and {*row.headline} <= {*row.limits} for row in rows.values())
     printed = subprocess.run(
         [sys.executable, "-m", "tests.soak", "--help"],
         check=True,

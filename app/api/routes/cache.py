@@ -7,6 +7,7 @@ from app.api.jsonbytes import Json
 from app.api.params import OptionalId, known_id
 from app.api.services import services_of
 from app.api.shapes import InvalidatedJson
+from app.chat.cache import part_tag, tenant_tag
 
 router = APIRouter(prefix="/api/admin/cache", tags=["administration"])
 
@@ -24,10 +25,10 @@ async def invalidate(
     # First the epoch, then the memory: an answer that is put in between is never found again.
     await services.invalidation.raise_epoch(caller, agent, portfolio)
     tenant = caller.tenant_id
-    tags = [
-        f"{kind}:{tenant}:{number}"
-        for kind, number in (("agent", agent), ("portfolio", portfolio))
-        if number is not None
-    ]
-    dropped = [await services.cache.drop(tag) for tag in tags or [f"tenant:{tenant}"]]
+    tags = []
+    if agent is not None:
+        tags.append(part_tag("agent", tenant, agent))
+    if portfolio is not None:
+        tags.append(part_tag("portfolio", tenant, portfolio))
+    dropped = [await services.cache.drop(tag) for tag in tags or [tenant_tag(tenant)]]
     return Json({"invalidated": sum(dropped)})

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from app.api.sse import frame
+from app.chat.cache import tenant_tag
 from app.chat.events import Token
 from app.chat.model import Question
 from app.chat.run import Run
@@ -105,7 +106,7 @@ class Calls:
 
     async def put(self, tenant: Tenant) -> Belongs:
         key = self._chance.choice(self._keys(tenant))
-        await self.cache.put(key, _value(key), 3600, [f"tenant:{tenant.scope.tenant_id}"])
+        await self.cache.put(key, _value(key), 3600, [tenant_tag(tenant.scope.tenant_id)])
         return None
 
     async def vector(self, tenant: Tenant) -> Belongs:
@@ -175,7 +176,8 @@ class Calls:
     def in_use(self) -> int:
         """Connections that somebody has. The run streams' own listener has one for good."""
         pools = self.database.statistics().values()
-        redis = (self.cache._redis, self.streams._redis)
+        stores = (self.cache, self.streams)
+        redis = (client for each in stores for client in each.servers.places().values())
         lent = sum(len(each.connection_pool._in_use_connections) for each in redis)
         return sum(pool["in_use"] for pool in pools) + lent - 1
 

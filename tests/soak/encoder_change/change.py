@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from app.embedded.postgres import OWNER, SUPERUSER
 from app.encoder.client import EncoderClient
 from tests.soak.processes import complete, kill, launch, variables_of
 from tests.soak.row import Stage
+from tests.soak.starting import Process
 
 BATCH = "16"  # small, so that there is a lot to be killed between
 KILLS = (2, 5)  # in a round, unless it is done before

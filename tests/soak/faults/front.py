@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tests.soak.deployment import Deployment
-from tests.soak.processes import complete
+from tests.soak.keys import new_key
 from tests.support.edge import edge
 
 # As in nginx/replicas.conf.
@@ -25,10 +25,10 @@ class Front:
 @asynccontextmanager
 async def front(running: Deployment) -> AsyncIterator[Front]:
     """nginx in front of the replicas that there are now."""
-    printed = await complete(running.stage, "key", "key", **running.variables)
+    key = await new_key(running, "default")
     named = (f"{urlsplit(url).netloc} {OPTIONS}" for url in running.urls)
     async with edge(*named) as server:
         try:
-            yield Front(server.url, {"Authorization": f"Bearer {printed.strip()}"})
+            yield Front(server.url, {"Authorization": f"Bearer {key}"})
         finally:  # with the replicas' own logs, for whoever wonders
             shutil.copy(server.folder / "errors.log", running.stage.folder / "nginx.log")

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +12,7 @@ from tests.soak.deployment import Deployment
 from tests.soak.faults.steady import tell
 from tests.soak.processes import START_SECONDS, Service, launch, stop
 from tests.soak.row import Stage
+from tests.soak.starting import Process
 from tests.support.waiting import until
 
 LOOK_SECONDS = 0.02

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from app.embedded.postgres import (
 from app.stores.migrate import LOCK
 from tests.soak.deployment import Deployment
 from tests.soak.processes import launch, stop
+from tests.soak.starting import Process
 
 LOOK_SECONDS = 0.005
 # Who has the lock, and how many tables and indexes it has made or changed by now: nobody else sees

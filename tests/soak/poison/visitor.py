@@ -1,5 +1,6 @@
 """Somebody who asks the page for every poisoned document, reads it, and opens its passages."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ ELEMENTS = (
     ":is(img, script, iframe, object, embed, form, style, link, meta, base, video, audio, math)"
 )
 ANSWER_SECONDS = 30.0
+PAGES = 4
 
 
 class Visitor:
@@ -30,6 +32,12 @@ class Visitor:
         self.seen: set[str] = set()
 
     async def visit(self, agent_id: int, documents: Sequence[Poisoned]) -> None:
+        """Ask for each of them, on several pages at once: most of a look is waiting."""
+        async with asyncio.TaskGroup() as group:
+            for page in range(PAGES):
+                group.create_task(self._look(agent_id, documents[page::PAGES]))
+
+    async def _look(self, agent_id: int, documents: Sequence[Poisoned]) -> None:
         context = await self._browser.new_context(base_url=self._url)
         context.set_default_timeout(ANSWER_SECONDS * 1000)
         context.on("request", self._requested)

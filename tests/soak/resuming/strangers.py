@@ -1,13 +1,13 @@
 """Another tenant, who has the id of a run that is not his."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from app.stores.database import Database
-from app.stores.tenants import PgCredentials
 from tests.soak.deployment import Deployment
+from tests.soak.keys import new_key
 from tests.soak.resuming.answers import Answers
 
 ASKED = "requests for another tenant's run"
@@ -30,11 +30,7 @@ class Strangers:
     async def of_a_new_tenant(
         cls, running: Deployment, answers: Answers, note: Callable[[str], None]
     ) -> "Strangers":
-        database = await Database.open(running.servers.app_url)
-        try:
-            key = await PgCredentials(database).create(f"strangers-{uuid4().hex[:6]}", "soak")
-        finally:
-            await database.close()
+        key = await new_key(running, f"strangers-{uuid4().hex[:6]}")
         return cls(running, key, answers, note)
 
     async def try_all(self, home: int) -> None:
@@ -47,13 +43,21 @@ class Strangers:
             self._wrong(f"the run ended with {making.first.frames[-1]!r}")
 
     async def _try(self, run_id: str) -> None:
-        for url in self._running.urls:
-            for method, path in (("GET", "events"), ("GET", "events?after=2"), ("POST", "cancel")):
-                told = await self._ask(method, f"{url}/api/runs/{run_id}/{path}")
-                unknown = await self._ask(method, f"{url}/api/runs/{uuid4()}/{path}")
-                self.of[ASKED] += 1
-                if told != unknown or told[0] != 404:
-                    self._wrong(f"{method} {path}: {told}, but of no run {unknown}")
+        """Side by side: who asks for a run that is none is told so after a moment."""
+        ways = [
+            (method, f"{url}/api/runs", path)
+            for url in self._running.urls
+            for method, path in (("GET", "events"), ("GET", "events?after=2"), ("POST", "cancel"))
+        ]
+        await asyncio.gather(*(self._try_one(*way, run_id) for way in ways))
+
+    async def _try_one(self, method: str, runs: str, path: str, run_id: str) -> None:
+        told, unknown = await asyncio.gather(
+            *(self._ask(method, f"{runs}/{each}/{path}") for each in (run_id, uuid4()))
+        )
+        self.of[ASKED] += 1
+        if told != unknown or told[0] != 404:
+            self._wrong(f"{method} {path}: {told}, but of no run {unknown}")
 
     async def _ask(self, method: str, url: str) -> tuple[int, Any]:
         answer = await self._running.http.request(method, url, headers=self._headers)

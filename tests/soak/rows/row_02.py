@@ -4,11 +4,8 @@ everything that is read is looked at."""
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-
-import structlog
 
 from tests.soak.cancelling import hammering, tenants, visiting
 from tests.soak.cancelling.calls import calls
@@ -16,6 +13,7 @@ from tests.soak.cancelling.hammering import Hammer
 from tests.soak.cancelling.visiting import Visitors
 from tests.soak.deployment import Deployment, deployment
 from tests.soak.row import Row, Stage, at_least, at_most
+from tests.support.logged import logged_to
 
 SECONDS = 120.0
 CANCELS = 10_000
@@ -64,20 +62,9 @@ class Delays:
 async def measure(stage: Stage) -> AsyncIterator[tuple[str, float]]:
     async with deployment(stage) as running:
         scale = Scale(max(FEWEST, round(CANCELS * stage.seconds / SECONDS)))
-        with _logged(stage):
+        with logged_to(stage.folder / "stores.log"):
             async for figure in scenario(stage, running, scale):
                 yield figure
-
-
-@contextmanager
-def _logged(stage: Stage) -> Iterator[None]:
-    """What the stores log in this process is in a file, as a replica's logs are."""
-    with (stage.folder / "stores.log").open("a") as file:
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(file))
-        try:
-            yield
-        finally:
-            structlog.reset_defaults()
 
 
 async def scenario(
@@ -150,4 +137,11 @@ LIMITS = {
     "seconds until the stores' pools were at their baseline": at_most(5),
     "seconds until the replica's pools were at theirs": at_most(5),
 }
-ROW = Row(2, "A cancelled request never corrupts a shared connection", LIMITS, measure, SECONDS)
+ROW = Row(
+    2,
+    "A cancelled request never corrupts a shared connection",
+    LIMITS,
+    ("cancels", "values of another key or tenant"),
+    measure,
+    seconds=SECONDS,
+)

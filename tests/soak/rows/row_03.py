@@ -202,4 +202,11 @@ LIMITS = {
     "kept answers without usage": at_most(0),
     "runs left streaming": at_most(0),
 }
-ROW = Row(3, "Leaving stops the spending", LIMITS, measure, SECONDS)
+ROW = Row(
+    3,
+    "Leaving stops the spending",
+    LIMITS,
+    ("answers cut off", "ms until the provider's call was closed, p99"),
+    measure,
+    seconds=SECONDS,
+)

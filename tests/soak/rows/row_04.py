@@ -219,4 +219,11 @@ LIMITS = {
     "runs left streaming": at_most(0),
     "of which neither complete nor failed": at_most(0),
 }
-ROW = Row(4, "A cut answer never looks finished", LIMITS, measure, SECONDS)
+ROW = Row(
+    4,
+    "A cut answer never looks finished",
+    LIMITS,
+    ("answers cut", "cut answers that say they are complete"),
+    measure,
+    seconds=SECONDS,
+)

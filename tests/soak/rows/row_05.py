@@ -114,4 +114,11 @@ LIMITS = {
     strangers.ANSWERED: at_most(0),
 }
 FIGURES = tuple(LIMITS)
-ROW = Row(5, "A dropped stream resumes exactly", LIMITS, measure, SECONDS)
+ROW = Row(
+    5,
+    "A dropped stream resumes exactly",
+    LIMITS,
+    ("streams resumed while it goes on", "resumed streams with other bytes"),
+    measure,
+    seconds=SECONDS,
+)

@@ -17,14 +17,14 @@ from tests.soak.same_question.crowd import Outcome, asked, crowd, insist, one, t
 
 TEXT = "Atlas is the map project. It was finished in 2021 by Ana Ruiz."
 TOKEN_SECONDS = 0.02
-SLOW_TOKEN_SECONDS = 0.1  # of an answer that is to be broken off in its middle
 EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How many ask at once, at how many workers; how often each scene is played. The first token
-    takes `patient_seconds`, until everybody has come: 500 take some seconds at a small machine."""
+    takes `patient_seconds`, until everybody has come: 500 take some seconds at a small machine.
+    `slow_token_seconds` is of an answer that is to be broken off in its middle."""
 
     crowd: int = 500
     workers: int = 4
@@ -33,17 +33,20 @@ class Scale:
     kills: int = 12
     followers: int = 32  # of each leader who leaves or is killed
     patient_seconds: float = 3.0
+    slow_token_seconds: float = 0.1
 
 
 class Scenes:
     """The scenes, and what was counted in them."""
 
-    def __init__(self, stage: Stage, running: Deployment, agent: int, patient: float) -> None:
+    def __init__(self, stage: Stage, running: Deployment, agent: int, scale: Scale) -> None:
         self.stage = stage
         self.running = running
         self.agent = agent
-        self.patient = patient
+        self.patient = scale.patient_seconds
+        self.slow = scale.slow_token_seconds
         self.workers = list(range(len(running.replicas)))  # those that live
+        self._count = len(self.workers)
         self.of: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.replaced: list[float] = []
@@ -109,6 +112,7 @@ class Scenes:
         """The worker that is producing is killed; the others' clients have been told that many
         tokens by then, or nothing. One more asks at that moment, and again where his answer breaks
         off."""
+        await self._complete()
         question, before = self.question(), len(self.running.provider.calls)
         victim = self.stage.chance.choice(self.workers[1:])  # the first one keeps the house
         others = [each for each in self.workers if each != victim]
@@ -119,7 +123,7 @@ class Scenes:
         await self.running.provider.arrived(before + 1)
         call = self.running.provider.calls[before]
         self.pace(0.2)
-        self.running.provider.token_seconds = SLOW_TOKEN_SECONDS
+        self.running.provider.token_seconds = self.slow
         followers = crowd(self.running, urls, self.agent, question, count)
         await asked(self.running, question, count + 1)
 
@@ -138,8 +142,12 @@ class Scenes:
         answered, *outcomes = await asyncio.gather(late, *followers)
         await asyncio.gather(leader, killing)
         self._judge_kill(question, killed, outcomes, answered, begun=tokens > 0)
-        await self.running.start_replica()
-        self.workers.append(len(self.running.replicas) - 1)
+
+    async def _complete(self) -> None:
+        """One more worker for each that was killed."""
+        while len(self.workers) < self._count:
+            await self.running.start_replica()
+            self.workers.append(len(self.running.replicas) - 1)
 
     def _judge_kill(
         self,
@@ -199,7 +207,7 @@ async def scenario(
     """The scenes, one after another, with a deployment that has so many workers."""
     running.provider.reply = words_of
     agent = await running.agent(await running.portfolio(Atlas=TEXT))
-    scenes = Scenes(stage, running, agent, scale.patient_seconds)
+    scenes = Scenes(stage, running, agent, scale)
     for number in range(scale.rushes):
         await scenes.rush(scale.crowd)
         stage.say(f"Rush {number + 1} of {scale.rushes}")
@@ -267,4 +275,13 @@ LIMITS = {
     f"{MOST[2]}, at most": at_most(2),
     REPLACED: at_most(1.0),
 }
-ROW = Row(6, "The same question at once is paid once", LIMITS, measure)
+ROW = Row(
+    6,
+    "The same question at once is paid once",
+    LIMITS,
+    (
+        "calls for a question that all asked at once, at most",
+        "seconds until a killed leader was replaced, at most",
+    ),
+    measure,
+)

@@ -224,4 +224,11 @@ LIMITS = {
     LEFT: at_most(0),
     OWN: at_most(5),
 }
-ROW = Row(9, "Postgres may die", LIMITS, measure, seconds=60.0)
+ROW = Row(
+    9,
+    "Postgres may die",
+    LIMITS,
+    ("acknowledged messages", "acknowledged messages lost"),
+    measure,
+    seconds=60.0,
+)

@@ -113,4 +113,10 @@ LIMITS = {
     **{each: at_least(1) for each in COUNTED[1:-1]},
     **{each: at_most(0) for each in WRONG},
 }
-ROW = Row(12, "Never stale", LIMITS, measure)
+ROW = Row(
+    12,
+    "Never stale",
+    LIMITS,
+    ("interleavings", "answers with what was gone"),
+    measure,
+)

@@ -137,4 +137,10 @@ LIMITS = {
     "hits of the same question, least of a scope": at_least(1),
     "hits of another wording, least of a scope": at_least(1),
 }
-ROW = Row(13, "Never another tenant's, nor another agent's", LIMITS, measure)
+ROW = Row(
+    13,
+    "Never another tenant's, nor another agent's",
+    LIMITS,
+    ("hits of another wording, least of a scope", "answers shared by two scopes"),
+    measure,
+)

@@ -109,4 +109,10 @@ LIMITS = {
     "messages answered again as without a conversation": at_least(1),
     "openings answered from the cache": at_least(1),
 }
-ROW = Row(15, "Follow-ups are understood", LIMITS, measure)
+ROW = Row(
+    15,
+    "Follow-ups are understood",
+    LIMITS,
+    ("messages answered again as without a conversation", "follow-ups answered from a cache"),
+    measure,
+)

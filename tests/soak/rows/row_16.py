@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from pgvector.asyncpg import register_vector
 
 from app.bench.corpus import ENCODER
@@ -23,6 +22,7 @@ from tests.soak.every_match.searching import Searched, Searcher
 from tests.soak.every_match.shelves import Library, fill
 from tests.soak.every_match.writing import WRITTEN, Writer, delete_some
 from tests.soak.row import Row, Stage, at_least, at_most
+from tests.support.logged import logged_to
 
 CHUNKS, SECONDS = 1_000_000, 1800.0  # `--seconds` leaves as large a share of the chunks
 FEWEST_CHUNKS = 6_000
@@ -51,20 +51,9 @@ async def measure(stage: Stage) -> AsyncIterator[tuple[str, float]]:
     stage.say("Starting Postgres")
     async with embedded_servers(stage.folder / "data", encoder=None) as servers:
         await upgrade(servers.owner_url)
-        with _logged(stage):
+        with logged_to(stage.folder / "stores.log"):
             async for figure in scenario(stage, servers, Scale(chunks, stage.seconds * SEARCHING)):
                 yield figure
-
-
-@contextmanager
-def _logged(stage: Stage) -> Iterator[None]:
-    """What the stores log of each graph is in a file, as other processes' logs are."""
-    with (stage.folder / "stores.log").open("a") as file:
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(file))
-        try:
-            yield
-        finally:
-            structlog.reset_defaults()
 
 
 async def scenario(
@@ -197,4 +186,11 @@ LIMITS = {
     **{each: at_most(0) for each in WRONG},
     **{f"lowest recall@10, {each}": at_least(0.95) for each in (BEFORE, AFTER)},
 }
-ROW = Row(16, "All of the matches, at every size", LIMITS, measure, SECONDS)
+ROW = Row(
+    16,
+    "All of the matches, at every size",
+    LIMITS,
+    ("searches by vector that were judged", "lowest recall@10, after the deletes"),
+    measure,
+    seconds=SECONDS,
+)

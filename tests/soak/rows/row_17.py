@@ -193,4 +193,10 @@ LIMITS = {
     "chunks left without a vector": at_most(0),
     "old vectors left": at_most(0),
 }
-ROW = Row(17, "Changing the encoder is safe", LIMITS, measure)
+ROW = Row(
+    17,
+    "Changing the encoder is safe",
+    LIMITS,
+    ("changes of the encoder", "failed requests", "results mixing encoders"),
+    measure,
+)

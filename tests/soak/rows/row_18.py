@@ -77,4 +77,11 @@ LIMITS = {
     "requests": at_least(500),
     **{name: at_most(0) for name in WRONG},
 }
-ROW = Row(18, "Only the owner", LIMITS, measure, seconds=120)
+ROW = Row(
+    18,
+    "Only the owner",
+    LIMITS,
+    ("requests", "answers that are not what the caller is to get"),
+    measure,
+    seconds=120,
+)

@@ -128,4 +128,14 @@ LIMITS = {
     "swapped keys refused": at_least(12),
     **{each: at_most(0) for each in WRONG},
 }
-ROW = Row(19, "Keys go nowhere else", LIMITS, measure)
+ROW = Row(
+    19,
+    "Keys go nowhere else",
+    LIMITS,
+    (
+        "secrets planted",
+        "secrets told in logs, traces, metrics and answers",
+        "keys at a wrong address",
+    ),
+    measure,
+)

@@ -1,5 +1,5 @@
-"""Rows 23 and 24 of the soak at a small scale: what they promise holds, as far as it is no matter
-of time."""
+"""Rows 9, 10, 23 and 24 of the soak at a small scale, on replicas that are processes: what they
+promise holds, as far as it is no matter of time."""
 
 import asyncio
 import random
@@ -18,25 +18,72 @@ from app.api.sse import EventStream, frame
 from app.chat.model import Scope
 from app.chat.run import Run
 from app.serving import listen, make_server
-from tests.soak.deployment import Deployment, deployment
+from tests.soak.deployment import Deployment, beside, deployment
+from tests.soak.faults.crowd import Pace
 from tests.soak.faults.front import front
 from tests.soak.row import Figures, Row, Stage
-from tests.soak.rows import row_23, row_24
+from tests.soak.rows import row_09, row_10, row_23, row_24
+from tests.soak.starting import Start
 from tests.support.api_fakes import DONE, START
 from tests.support.edge import SHIPPED, client, edge
 
+PACE = Pace(12, opening=0.4, first=0.4, last=1.5, word=0.1)
 PATH = "/api/agents/1/chat/stream"
-SILENT_SECONDS = 3.0
+SILENT_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-async def running() -> AsyncIterator[Deployment]:
+async def running(forked_start: Start) -> AsyncIterator[Deployment]:
     folder = Path(tempfile.mkdtemp(prefix="citestream-test-"))
     folder.chmod(0o711)
-    stage = Stage(1.0, folder, random.Random(0), lambda _: None)
-    async with deployment(stage, replicas=1, through_proxies=False) as running:
+    stage = Stage(1.0, folder, random.Random(0), lambda _: None, start=forked_start)
+    async with deployment(stage, replicas=2, through_proxies=False) as running:
         yield running
     shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def unpaced(running: Deployment) -> None:
+    running.provider.first_token_seconds = running.provider.token_seconds = 0.0
+
+
+@pytest.mark.parametrize("kill", row_09.KILLS, ids=lambda each: each.name)
+async def test_postgres_may_die(running: Deployment, kill: row_09.Kill) -> None:
+    agent, tally = await row_09.prepared(running, PACE), row_09.Tally()
+    await row_09.one_round(running, agent, PACE, kill, tally, kill.name)
+    figures = row_09.counted(tally)
+    kept = {name: value for name, value in figures.items() if name in row_09.LIMITS}
+    assert tally.open[0] > 0
+    assert broken(row_09.ROW, kept) <= {
+        "acknowledged messages",
+        "streams that were told that it failed",
+        "streams that ended with the whole answer",
+        row_09.BACK,
+    }, running.stage.notes
+
+
+async def test_replicas_behind_nginx_are_restarted_unnoticed(running: Deployment) -> None:
+    scale = row_10.Scale(PACE, words=4, rolls=1)
+    figures = await collected(row_10.rolled(running.stage, running, scale))
+    assert figures["replicas restarted"] == 2
+    assert broken(row_10.ROW, figures) <= {
+        "short requests meanwhile",
+        "streams meanwhile",
+    }, running.stage.notes
+
+
+async def test_a_process_that_is_told_to_end_truncates_nothing(running: Deployment) -> None:
+    pace = Pace(12, opening=0.4, first=0.1, last=4.0, word=0.1)
+    async with beside(running, 1, CITESTREAM_DRAIN_SECONDS="3") as alone:
+        figures = await collected(
+            row_10.drained(running.stage, alone, row_10.Scale(pace, words=4, rolls=1))
+        )
+    assert figures["streams open at SIGTERM"] > 0
+    assert broken(row_10.ROW, figures) <= {
+        "streams open at SIGTERM",
+        "of its streams: with the whole answer",
+        "of its streams: told that they were interrupted",
+    }, running.stage.notes
 
 
 async def test_migrations_meet_replicas(running: Deployment) -> None:
