@@ -58,7 +58,9 @@ class Acceptor:
         self._watch()
 
     def close(self) -> None:
-        """Take no more; the socket stays as it is."""
+        """Take no more; the socket stays as it is. Once is enough."""
+        if self._closed:
+            return
         self._closed = True
         if self._rest is not None:
             self._rest.cancel()

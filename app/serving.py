@@ -138,7 +138,10 @@ class Server(uvicorn.Server):
     async def _hear_the_last(self, sockets: Sequence[socket.socket]) -> None:
         """Close the port, and let those who were quicker ask: a proxy whose connection is reset
         cannot know whether its request was read, and must not send a POST again."""
-        waiting = [] if self._acceptors else [one for each in sockets for one in _last_of(each)]
+        for acceptor in self._acceptors:
+            acceptor.close()
+        leave = _leave if self._acceptors else _shut
+        waiting = [one for each in sockets for one in _last_of(each, leave)]
         for server in self.servers:
             server.close()
         for each in waiting:
@@ -169,18 +172,30 @@ class Server(uvicorn.Server):
         await self._end_runs()
 
 
-def _last_of(listener: socket.socket) -> list[socket.socket]:
-    """Those that wait at the port, which refuses whoever comes from here on."""
+def _last_of(
+    listener: socket.socket, leave: Callable[[socket.socket], None]
+) -> list[socket.socket]:
+    """Those that wait at the port, which is left before anybody else can come."""
     waiting = []
     with suppress(OSError):  # that there are none
         listener.setblocking(False)
         while True:
             waiting.append(listener.accept()[0])
     with suppress(OSError):
-        listener.shutdown(socket.SHUT_RDWR)
+        leave(listener)
     for each in waiting:
         each.setblocking(False)
     return waiting
+
+
+def _shut(listener: socket.socket) -> None:
+    """Refuse whoever comes from here on."""
+    listener.shutdown(socket.SHUT_RDWR)
+
+
+def _leave(listener: socket.socket) -> None:
+    """The same once the others that share it have left; until then they take who comes."""
+    listener.close()
 
 
 def _is_about_to_ask(connection: Any) -> bool:

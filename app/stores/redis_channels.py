@@ -137,7 +137,7 @@ class _Ear:
                     await asyncio.gather(keeping, return_exceptions=True)
         except ResponseError as error:
             if not isinstance(error, AskError):  # which says who has it
-                log.warning("redis refused a channel", cause=str(error))
+                log.warning("redis refused a channel", cause=type(error).__name__)
         except (RedisError, OSError):
             pass
 

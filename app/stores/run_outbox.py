@@ -10,6 +10,7 @@ minutes.
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from uuid import UUID
 
 from redis.exceptions import RedisError
@@ -29,6 +30,17 @@ WRITE_SECONDS = 0.5
 PATIENCE_SECONDS = 3.0
 
 
+@dataclass(eq=False, slots=True)
+class _Written:
+    """How far a run was written. `ended` is there where somebody waits for its end."""
+
+    run: Run
+    key: str
+    began: float
+    passed: int = 0
+    ended: asyncio.Future[None] | None = None
+
+
 class RunOutbox:
     """The runs that are written to one server: those of a cluster have one each, so that one that
     is away holds up nothing but its own. Close with `aclose()`."""
@@ -37,12 +49,11 @@ class RunOutbox:
         """`beaten` is told of every run that is written of, at least every second."""
         self._servers = servers
         self._tell_beaten = beaten
-        self._running: dict[UUID, Run] = {}
-        self._new: dict[UUID, Run] = {}  # of which something has not been passed on
-        self._began: dict[UUID, float] = {}
-        self._passed: dict[UUID, int] = {}
-        self._beaten: dict[UUID, float] = {}  # the one that was longest ago first
-        self._passing: dict[UUID, asyncio.Future[None]] = {}
+        # By the runs themselves, which each token looks up: a UUID has no hash at hand.
+        self._running: dict[Run, _Written] = {}
+        self._by_id: dict[UUID, _Written] = {}
+        self._new: dict[Run, _Written] = {}  # of which something has not been passed on
+        self._beaten: dict[Run, float] = {}  # the one that was longest ago first
         self._changed = asyncio.Event()
         self._publishing = asyncio.create_task(self._publish(), name="run streams")
 
@@ -50,8 +61,8 @@ class RunOutbox:
         """How many runs have not come to their end here."""
         return len(self._running)
 
-    def __contains__(self, run_id: UUID) -> bool:
-        return run_id in self._running
+    def __contains__(self, run: Run) -> bool:
+        return run in self._running
 
     async def aclose(self) -> None:
         """Pass on what is left, and stop."""
@@ -65,16 +76,20 @@ class RunOutbox:
 
     def changed(self, run: Run) -> None:
         """Pass on what is new of it, soon."""
-        if run.id not in self._running:
-            self._began[run.id] = time.monotonic()
-        self._running[run.id] = self._new[run.id] = run
+        written = self._running.get(run)
+        if written is None:
+            written = _Written(run, stream_key(run.scope, run.id), time.monotonic())
+            self._running[run] = self._by_id[run.id] = written
+        self._new[run] = written
         self._changed.set()
 
     async def ended(self, run_id: UUID) -> None:
         """Wait until a run's end is there for others to read, or Redis is away."""
-        if run_id in self._running:
-            waiting = self._passing.setdefault(run_id, asyncio.get_running_loop().create_future())
-            await asyncio.wait({waiting})
+        written = self._by_id.get(run_id)
+        if written is not None:
+            if written.ended is None:
+                written.ended = asyncio.get_running_loop().create_future()
+            await asyncio.wait({written.ended})
 
     async def _publish(self) -> None:
         away_since: float | None = None
@@ -101,70 +116,76 @@ class RunOutbox:
         silent cost nothing between two beats, however many they are."""
         now = time.monotonic()
         new, self._new = self._new, {}
-        for run in new.values():
+        for run in new:
             run.tell_again()
         told = self._to_be_told(new, now)
-        passed: dict[UUID, int] = {}
+        passed: dict[_Written, int] = {}
         try:
             commands: list[Command] = []
-            for run in {**told, **self._due(now)}.values():
-                commands += self._commands(run, now, passed)
+            for written in {**told, **self._due(now)}.values():
+                commands += self._commands(written, now, passed)
             if commands:
                 await self._servers.ask(*commands)
         except BaseException:
             self._new = {**told, **self._new}
             raise
-        self._passed.update(passed)
-        for run in told.values():
-            if run.finished and run.id not in self._new:
-                self._forget(run.id)
+        for written, number in passed.items():
+            written.passed = number
+        for run in told:
+            if run.finished and run not in self._new:
+                self._forget(run)
 
-    def _to_be_told(self, new: dict[UUID, Run], now: float) -> dict[UUID, Run]:
+    def _to_be_told(self, new: dict[Run, _Written], now: float) -> dict[Run, _Written]:
         """Those of the new that somebody may read elsewhere. One that is over before anybody had
         an event of it is told from what is stored, and one that has just begun may soon be."""
-        told: dict[UUID, Run] = {}
-        for run_id, run in new.items():
+        told: dict[Run, _Written] = {}
+        for run, written in new.items():
             if run.is_unseen and run.finished:
-                self._forget(run_id)
-            elif run.is_unseen and now - self._began[run_id] < COALESCE_SECONDS:
-                self._new[run_id] = run
+                self._forget(run)
+            elif run.is_unseen and now - written.began < COALESCE_SECONDS:
+                self._new[run] = written
                 self._changed.set()
             else:
-                told[run_id] = run
+                told[run] = written
         return told
 
-    def _due(self, now: float) -> dict[UUID, Run]:
+    def _due(self, now: float) -> dict[Run, _Written]:
         """The runs that have to say that they are alive."""
-        due: dict[UUID, Run] = {}
-        for run_id, beaten in self._beaten.items():
+        due: dict[Run, _Written] = {}
+        for run, beaten in self._beaten.items():
             if now - beaten < BEAT_SECONDS:
                 break
-            due[run_id] = self._running[run_id]
+            due[run] = self._running[run]
         return due
 
-    def _commands(self, run: Run, now: float, passed: dict[UUID, int]) -> Iterator[Command]:
-        key, start = stream_key(run.scope, run.id), self._passed.get(run.id, 0)
-        if frames := run.frames_from(start):
-            passed[run.id] = start + len(frames)
+    def _commands(
+        self, written: _Written, now: float, passed: dict[_Written, int]
+    ) -> Iterator[Command]:
+        run, key = written.run, written.key
+        if frames := run.frames_from(written.passed):
+            passed[written] = written.passed + len(frames)
             end = b"1" if run.finished else b"0"
-            fields = ("last", passed[run.id], "frames", b"".join(frames), "end", end)
+            fields = ("last", passed[written], "frames", b"".join(frames), "end", end)
             yield ("XADD", key, "*", *fields)
         yield ("EXPIRE", key, KEPT_SECONDS if run.finished else ALIVE_SECONDS)
-        self._beaten.pop(run.id, None)
-        self._beaten[run.id] = now
+        self._beaten.pop(run, None)
+        self._beaten[run] = now
         self._tell_beaten(run)
 
     def _forget_finished(self) -> None:
         """While Redis is away: what is over is told from what is stored, and must not pile up."""
-        for run in list(self._running.values()):
+        for run in list(self._running):
             if run.finished:
-                self._forget(run.id)
+                self._forget(run)
 
-    def _forget(self, run_id: UUID) -> None:
-        for known in (self._running, self._new, self._began, self._passed, self._beaten):
-            known.pop(run_id, None)
-        if waiting := self._passing.pop(run_id, None):
-            waiting.set_result(None)
+    def _forget(self, run: Run) -> None:
+        written = self._running.pop(run, None)
+        self._new.pop(run, None)
+        self._beaten.pop(run, None)
+        if written is not None:
+            del self._by_id[run.id]
+            if written.ended is not None:
+                written.ended.set_result(None)
 
 
 def stream_key(scope: Scope, run_id: UUID) -> str:

@@ -56,12 +56,15 @@ class RedisRunStreams:
 
     def changed(self, run: Run) -> None:
         self._need(run)
-        (self._outbox_with(run.id) or self._outbox_for(run)).changed(run)
+        for outbox in self._outboxes.values():
+            if run in outbox:  # it stays there, also when a cluster moves its tenant
+                outbox.changed(run)
+                return
+        self._outbox_for(run).changed(run)
 
     async def ended(self, run_id: UUID) -> None:
         """Wait until a run's end is there for others to read, or Redis is away."""
-        outbox = self._outbox_with(run_id)
-        if outbox is not None:
+        for outbox in tuple(self._outboxes.values()):
             await outbox.ended(run_id)
 
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
@@ -91,10 +94,6 @@ class RedisRunStreams:
     def share(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
         """See `RunStreams.share`."""
         return self._follow(scope, run_id, after, SHARE)
-
-    def _outbox_with(self, run_id: UUID) -> RunOutbox | None:
-        """A run stays in the one where it began, also when a cluster moves its tenant."""
-        return next((each for each in self._outboxes.values() if run_id in each), None)
 
     def _outbox_for(self, run: Run) -> RunOutbox:
         place = self.servers.place(stream_key(run.scope, run.id))

@@ -30,7 +30,7 @@ FIELDS = frozenset(
         "cause", "chars", "chunks", "code", "concern", "count", "endpoint", "fallback",
         "fallback_code", "method", "ms", "name", "named", "object_id", "object_kind",
         "owns_tables", "path", "pause_seconds", "portfolio_id", "provider", "reason", "result",
-        "role", "run_id", "seconds", "source", "stages", "stand_in", "status", "subject",
+        "role", "run_id", "seconds", "server", "source", "stages", "stand_in", "status", "subject",
         "superuser", "tenant_id", "upload", "uploads", "workers",
     )
 )  # fmt: skip

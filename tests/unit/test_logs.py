@@ -32,6 +32,7 @@ MAPPINGS: Mapping[str, frozenset[str]] = {
     "chat/journal.py": frozenset(field.name for field in fields(AuditEntry)),
     "ingest/ingestor.py": frozenset(("upload", "attempt")),
     "bootstrap/clients.py": frozenset(field.name for field in fields(RoleReport)),
+    "stores/redis_cache.py": frozenset(("server",)),
 }
 OF_EVERY_LINE = frozenset(
     ("event", "level", "timestamp", "pid", "logger", "exception", "left_out", "request_id")
