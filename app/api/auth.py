@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import re
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from app.api.services import Services, services_of
 from app.chat.administration import UNKNOWN
 from app.chat.keys import SESSION_PREFIX
 from app.chat.model import Claim, Scope
-from app.errors import Forbidden, Unauthorized
+from app.errors import AppError, Forbidden, Unauthorized
 from app.performance.stages import AUTH
 
 MAX_CREDENTIAL_CHARS = 8192  # of a token; a key has 46
@@ -33,6 +35,16 @@ described_in_openapi = HTTPBearer(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a request presents: nothing, what is refused at sight, or a credential, which may be
+    looked up already (`app.api.early`)."""
+
+    claim: Claim | None
+    found: Awaitable[Scope | None] | None = None
+    refused: AppError | None = None
+
+
 async def authenticate(
     request: Request,
     _: Annotated[HTTPAuthorizationCredentials | None, Security(described_in_openapi)],
@@ -43,12 +55,14 @@ async def authenticate(
     One that is wrong is refused even where none is needed: who presents one means to be someone.
     """
     services = services_of(request)
-    claimed = await claim(request)
-    if claimed is None:
+    lookup: Lookup = getattr(request.state, "lookup", None) or Lookup(await claim(request))
+    if lookup.refused is not None:
+        raise lookup.refused
+    if lookup.claim is None:
         scope = await _anonymous(request, services)
     else:
         with services.monitor.track(AUTH):
-            found = await services.credentials.resolve(claimed)
+            found = await (lookup.found or services.credentials.resolve(lookup.claim))
         if found is None:
             raise Unauthorized(UNKNOWN)
         scope = found

@@ -66,6 +66,7 @@ class Database:
         self._connections = connections
         self._pooler = pooler
         self._enter = ENTER + pooled.MAKE_SETTINGS if pooler else ENTER
+        self._enter_session = text(self._enter.replace("$", ":n"))
         self._engine = engine
         self._administered = administered
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -139,10 +140,8 @@ class Database:
         """One transaction of the tenant, committed at the end unless an error leaves it."""
         with translated():
             async with self._sessions.begin() as session:
-                await session.execute(
-                    text(self._enter.replace("$", ":n")),
-                    {f"n{n}": value for n, value in enumerate(who(scope), 1)},
-                )
+                values = {f"n{n}": value for n, value in enumerate(who(scope), 1)}
+                await session.execute(self._enter_session, values)
                 yield session
 
     @asynccontextmanager

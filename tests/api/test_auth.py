@@ -200,3 +200,11 @@ async def test_another_tenants_run_is_not_found() -> None:
         path = f"/api/runs/{run.id}"
         check_problem(await client.get(f"{path}/events", headers=foreign), 404, "not_found")
         check_problem(await client.post(f"{path}/cancel", headers=foreign), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", [AGENTS, "/api/agents/1", "/api/conversations?limit=1"])
+async def test_a_credential_is_looked_up_once(path: str) -> None:
+    world = World()
+    async with client_of(world) as client:
+        assert (await client.get(path, headers=bearer("admin"))).status_code == 200
+    assert world.credentials.looked_up == 1

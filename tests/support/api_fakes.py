@@ -466,7 +466,11 @@ class FakeDatabase:
 class FakeCredentials:
     """Keys are roles: "owner", "admin" and "member" of tenant 1, "stranger" of tenant 2."""
 
+    def __init__(self) -> None:
+        self.looked_up = 0
+
     async def resolve(self, claim: Claim) -> Scope | None:
+        self.looked_up += 1
         scopes = {
             b"owner": OWNER,
             b"admin": Scope(1, "admin", "admin"),
@@ -600,6 +604,7 @@ class World:
     cache: FakeCache = field(default_factory=FakeCache)
     audit: FakeAudit = field(default_factory=FakeAudit)
     dependencies: dict[str, str] = field(default_factory=lambda: {"postgres": "ok"})
+    credentials: FakeCredentials = field(default_factory=FakeCredentials)
     revocation: Revocation = field(
         default_factory=lambda: Revocation(FakeCredentials().resolve_all)
     )
@@ -631,7 +636,7 @@ class World:
                 audit=self.audit,
                 journal=journal,
                 database=FakeDatabase(),
-                credentials=FakeCredentials(),
+                credentials=self.credentials,
                 tokens=Tokens(()),
                 users=self.users,
                 keys=cast(Keys, object()),
