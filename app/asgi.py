@@ -34,7 +34,7 @@ def create() -> FastAPI:
                 await stack.enter_async_context(aclosing(tracing))
                 built = await stack.enter_async_context(build_services(settings, tracing))
                 await stack.enter_async_context(with_indexer(settings))
-                await stack.enter_async_context(with_worker(built))
+                await stack.enter_async_context(with_worker(settings, built))
             yield built
 
     return create_app(services, telemetry=tracing.http, origins=settings.cors_origins)

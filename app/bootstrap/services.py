@@ -119,8 +119,11 @@ async def build_services(
 
 
 @asynccontextmanager
-async def with_worker(services: Services) -> AsyncIterator[Services]:
-    """The services with this process taking its part of the indexing."""
+async def with_worker(settings: Settings, services: Services) -> AsyncIterator[Services]:
+    """The services, with this process taking its part of the indexing unless others do it all."""
+    if not settings.ingest.here:
+        yield services
+        return
     worker = asyncio.create_task(services.ingestor.run(), name="ingest worker")
     try:
         yield services
@@ -252,4 +255,5 @@ def _ingestor(settings: Settings, clients: Clients) -> Ingestor:
         chunk_chars=settings.ingest.chunk_chars,
         max_document_bytes=settings.ingest.max_document_bytes,
         prepare=clients.workshop.prepare,
+        here=settings.ingest.here,
     )

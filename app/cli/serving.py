@@ -50,6 +50,19 @@ def serve(workers: WorkersOption = None, profile: ProfileOption = None) -> None:
 
 
 @group.command()
+def worker() -> None:
+    """Index what is uploaded, beside the API or in its place.
+
+    DATABASE_URL and CITESTREAM_ENCODER__URL name the servers. Any number may run; the API leaves it
+    to them with CITESTREAM_INGEST__HERE=false. Ctrl-C or SIGTERM ends it; what it has begun goes on
+    elsewhere, or when it runs again.
+    """
+    from app.commands.indexing import index_uploads
+
+    complete(index_uploads(say))
+
+
+@group.command()
 def encoder(
     model: Annotated[
         str, typer.Option(help="A model's name or folder.")

@@ -51,7 +51,7 @@ async def serve_until_stopped(
         await stack.enter_async_context(with_indexer(settings))
         server = make_server(
             create_app(
-                lambda: with_worker(services),
+                lambda: with_worker(settings, services),
                 ledger=ledger,
                 telemetry=tracing.http,
                 origins=settings.cors_origins,

@@ -90,7 +90,9 @@ class Ingestor:
         on_progress: Progress | None = None,
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
+        here: bool = True,
     ) -> None:
+        """Where it is not `here` that texts are indexed, others are waited for who do."""
         self._documents = documents
         self._pruner = Pruner(vectors, time.monotonic)
         self._embedder = Embedder(encoders, vectors)
@@ -101,6 +103,7 @@ class Ingestor:
         self._on_progress = on_progress
         self._pauses = pauses_seconds
         self._wait_seconds = wait_seconds
+        self._here = here
         self._tasks: set[asyncio.Task[None]] = set()
         self._working: dict[int, asyncio.Task[None]] = {}  # by upload, while the claim is ours
         self._accepted: dict[int, tuple[Scope, int]] = {}
@@ -125,7 +128,7 @@ class Ingestor:
         return accepted
 
     async def index(self, upload_ids: Sequence[int]) -> None:
-        """Index these uploads now; returns when they are done, wherever that happens.
+        """Have these uploads indexed now; returns when they are done, wherever that happens.
 
         What fails is marked on its document, and left to the worker where trying again may help.
         An upload that another process holds for longer than `wait_seconds` is left to it. A
@@ -135,8 +138,9 @@ class Ingestor:
         remaining = set(upload_ids)
         deadline = clock() + self._wait_seconds
         while remaining:
-            claimed = await self._documents.claim(len(remaining), sorted(remaining))
-            self._start(claimed, patient=False)
+            if self._here:
+                claimed = await self._documents.claim(len(remaining), sorted(remaining))
+                self._start(claimed, patient=False)
             here = remaining & self._working.keys()
             if here:  # however long that takes: work of this process comes to an end
                 await asyncio.wait([self._working[upload_id] for upload_id in here])

@@ -59,6 +59,8 @@ class RetrievalSettings(Section):
 class IngestSettings(Section):
     max_document_bytes: int = Field(10 * 1024 * 1024, ge=1)
     max_request_bytes: int = Field(32 * 1024 * 1024, ge=1)
+    # Whether what serves indexes too; off where `citestream worker` does it instead.
+    here: bool = True
     chunk_chars: int = Field(900, ge=100)  # MiniLM reads 256 word pieces, about 1,000 characters
 
 

@@ -33,7 +33,7 @@ def test_a_service_is_bounded_and_comes_back(name: str) -> None:
     assert service["logging"]["options"]["max-size"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
-    once_or_idle = name in ("migrate", "indexes")
+    once_or_idle = name in ("migrate", "indexes", "worker")
     assert ("healthcheck" in service) is not once_or_idle
 
 
@@ -63,7 +63,7 @@ def test_every_secret_is_made_by_make_up() -> None:
     assert made == set(yaml.safe_load(COMPOSE)["secrets"])
 
 
-@pytest.mark.parametrize("name", ["api", "indexes", "migrate"])
+@pytest.mark.parametrize("name", ["api", "indexes", "migrate", "worker"])
 def test_what_runs_our_code_with_secrets_runs_it_for_production(name: str) -> None:
     assert SERVICES[name]["environment"]["CITESTREAM_ENVIRONMENT"] == "production"
 

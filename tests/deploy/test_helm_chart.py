@@ -122,7 +122,7 @@ def test_a_pod_is_no_root_and_writes_nowhere(arguments: tuple[str, ...]) -> None
 def test_what_serves_says_how_it_is() -> None:
     for part, pod in pods(rendered()).items():
         serves = "ports" in container(pod)
-        assert serves is (part not in ("migrate", "indexes"))
+        assert serves is (part not in ("migrate", "indexes", "worker"))
         for probe in ("readinessProbe", "livenessProbe"):
             assert (probe in container(pod)) is serves, (part, probe)
 
@@ -157,6 +157,7 @@ def test_a_part_may_have_the_memory_it_has_there(part: str) -> None:
 def test_commands_are_those_of_compose() -> None:
     found = pods(rendered())
     assert container(found["migrate"])["args"] == SERVICES["migrate"]["command"]
+    assert container(found["worker"])["args"] == SERVICES["worker"]["command"]
     assert container(found["indexes"])["command"] == SERVICES["indexes"]["entrypoint"]
     assert container(found["redis"])["command"] == SERVICES["redis"]["entrypoint"]
     assert container(found["postgres"])["command"] == SERVICES["postgres"]["entrypoint"]
@@ -199,7 +200,7 @@ def test_nginx_is_the_only_one_that_everybody_reaches() -> None:
         everybody = any("from" not in rule for rule in policy["spec"]["ingress"])
         assert everybody is (part == "nginx")
         on_no_network_outside = "edge" not in SERVICES[part]["networks"]
-        if on_no_network_outside and part not in ("indexes", "migrate"):
+        if on_no_network_outside and part not in ("indexes", "migrate", "worker"):
             assert policy["spec"]["egress"] == [], part
 
 
@@ -208,7 +209,7 @@ def test_the_schema_is_migrated_before_an_upgrade_and_beside_an_install() -> Non
     [later] = [each for (kind, _), each in rendered("--is-upgrade").items() if kind == "Job"]
     assert "annotations" not in first["metadata"]
     assert later["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
-    for part in ("api", "indexes"):
+    for part in ("api", "indexes", "worker"):
         [waits] = pods(rendered())[part]["spec"]["initContainers"]
         assert waits["args"] == ["migrate", "--wait"]
         assert "DATABASE_OWNER_URL_FILE" not in environment(waits)

@@ -109,7 +109,7 @@ async def live_service(**settings: Any) -> AsyncIterator[Live]:
     with listener:
         async with build_services(configured, tracing) as services:
             application = create_app(
-                lambda: with_worker(services),
+                lambda: with_worker(configured, services),
                 telemetry=tracing.http,
                 origins=configured.cors_origins,
             )
