@@ -183,7 +183,8 @@ class RunOutbox:
         self._new.pop(run, None)
         self._beaten.pop(run, None)
         if written is not None:
-            del self._by_id[run.id]
+            if self._by_id.get(run.id) is written:  # a request sent again may have begun it anew
+                del self._by_id[run.id]
             if written.ended is not None:
                 written.ended.set_result(None)
 

