@@ -30,10 +30,10 @@ async def _begin(request: Request) -> None:
     try:
         claimed = await claim(request)
     except AppError as error:  # to be said where the route needs somebody
-        request.state.lookup = Lookup(None, None, error)
+        request.state.lookup = Lookup(None, refused=error)
         return
     if claimed is None:
-        request.state.lookup = Lookup(None, None)
+        request.state.lookup = Lookup(None)
         return
     found = asyncio.create_task(services_of(request).credentials.resolve(claimed))
     found.add_done_callback(_noticed)

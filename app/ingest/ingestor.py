@@ -32,8 +32,9 @@ MAX_ATTEMPTS = 5
 # Pauses of a worker while the encoder or the database is away: a minute in all, well below the
 # five minutes after which another process takes the upload over.
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-# A crashed process's uploads, and those accepted by processes without a worker, are found so.
-POLL_SECONDS = 5.0
+# A crashed process's uploads, and those accepted by processes without a worker, are found so. The
+# latter are waited for: who uploads with `?wait=true` asks another process than the one that works.
+POLL_SECONDS = 0.5
 # Who accepts and then waits (`index`) gets to claim its own uploads before the worker does.
 WAKE_DELAY_SECONDS = 0.05
 # How long, and how often, to look for an upload that another process has claimed.
