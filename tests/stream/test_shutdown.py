@@ -131,6 +131,8 @@ async def refuses(address: str) -> bool:
         _, writer = await asyncio.open_connection(where.hostname, where.port)
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # Arrived at the very instant of the end: asked once more.
+        return False
     writer.close()
     return False
 
