@@ -17,6 +17,7 @@ from app.chat.encoders import EncoderNotConfigured, EncodersByName
 from app.chat.model import Scope, Vector
 from app.errors import AppError, InvalidInput, NotFound, Unavailable
 from app.ingest.accept import check_call
+from app.ingest.claims import EVERY_SECONDS, Claims
 from app.ingest.embedding import Embedder
 from app.ingest.errors import EncodersChanged
 from app.ingest.ports import Accepted, Documents, NewDocument, Upload, Vectors
@@ -29,8 +30,7 @@ Result = TypeVar("Result")
 BATCH = 32  # texts in one call of the encoder
 AT_ONCE = 4  # uploads worked on at the same time: one may cut while another is encoded
 MAX_ATTEMPTS = 5
-# Pauses of a worker while the encoder or the database is away: a minute in all, well below the
-# five minutes after which another process takes the upload over.
+# Pauses of a worker while the encoder or the database is away: a minute in all.
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 # A crashed process's uploads, and those accepted by processes without a worker, are found so. The
 # latter are waited for: who uploads with `?wait=true` asks another process than the one that works.
@@ -91,10 +91,12 @@ class Ingestor:
         on_progress: Progress | None = None,
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
+        renew_seconds: float = EVERY_SECONDS,
         here: bool = True,
     ) -> None:
         """Where it is not `here` that texts are indexed, others are waited for who do."""
         self._documents = documents
+        self._claims = Claims(documents, renew_seconds)
         self._pruner = Pruner(vectors, time.monotonic)
         self._embedder = Embedder(encoders, vectors)
         self._detect = detect
@@ -191,6 +193,7 @@ class Ingestor:
     def _start(self, uploads: Sequence[Upload], *, patient: bool) -> None:
         """Begin to work on claimed uploads."""
         for upload in uploads:
+            self._claims.hold(upload)
             if upload.id in self._working:  # the claim lapsed while it was still worked on
                 continue
             task = asyncio.create_task(self._work(upload, patient), name=f"upload:{upload.id}")
@@ -201,7 +204,7 @@ class Ingestor:
     def _finished(self, upload_id: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if self._working.get(upload_id) is task:
-            del self._working[upload_id]
+            self._let_go(upload_id)
         self._wake.set()  # the worker has a free place
         if not task.cancelled() and task.exception() is not None:
             log.error("upload_crashed", upload=upload_id, exc_info=task.exception())
@@ -276,11 +279,15 @@ class Ingestor:
 
     async def _fail(self, upload: Upload, verdict: Verdict) -> None:
         # Given up before it is offered again: whoever claims it next may be this process.
-        del self._working[upload.id]
+        self._let_go(upload.id)
         try:
             await self._documents.fail(upload, verdict.sentence, final=verdict.final)
         except Exception as error:  # the claim lapses by itself and the upload is offered again
             self._log_failure("upload_not_released", error, upload=upload.id)
+
+    def _let_go(self, upload_id: int) -> None:
+        del self._working[upload_id]
+        self._claims.let_go(upload_id)
 
     async def _is_done(self, upload_id: int) -> bool:
         """Whether an upload that is not to be had any more has come to an end elsewhere."""

@@ -116,8 +116,12 @@ class Documents(Protocol):
         ...
 
     async def claim(self, limit: int, upload_ids: Sequence[int] | None = None) -> Sequence[Upload]:
-        """Take waiting uploads of any tenant (or just these) for this process; an upload whose
-        claimer died is offered again after five minutes. Two callers never get the same one."""
+        """Take waiting uploads of any tenant (or just these) for this process; one whose claim was
+        not renewed for 30 s is offered again. Two callers never get the same one."""
+        ...
+
+    async def keep(self, uploads: Sequence[Upload]) -> None:
+        """Renew their claims, but of those that another has claimed since."""
         ...
 
     async def encoders(self, upload: Upload) -> Sequence[str]:
@@ -143,12 +147,12 @@ class Documents(Protocol):
 
     async def fail(self, upload: Upload, error: str, *, final: bool) -> None:
         """Mark the document failed with a sentence for its owner; `final` drops the upload,
-        otherwise it is offered again."""
+        otherwise it is offered again. Does nothing where another has claimed it since."""
         ...
 
     async def leave(self, upload: Upload, error: str) -> None:
-        """Say on the document what its upload waits for. The claim is kept: when it lapses, the
-        upload is offered again, to a process that may have what this one has not."""
+        """Say on the document what its upload waits for. It is offered again in five minutes, to
+        a process that may have what this one has not; this was no attempt."""
         ...
 
     async def list(

@@ -33,6 +33,17 @@ UPDATE portfolios
  WHERE id = $1
 """
 DROP_UPLOADS = "DELETE FROM document_uploads WHERE document_id = $1 AND id <= $2"
+# Of an upload that is still claimed as it was: its attempts count the claims.
+DROP_CLAIMED = "DELETE FROM document_uploads WHERE id = $1 AND attempts = $2 RETURNING id"
+OFFER_AGAIN = """
+UPDATE document_uploads SET claimed_at = NULL WHERE id = $1 AND attempts = $2 RETURNING id
+"""
+# As if it were claimed in four and a half minutes, by whom is away: oldest first, those that only
+# wait would otherwise come before all others every half minute. It was no attempt.
+LEAVE = """
+UPDATE document_uploads SET claimed_at = now() + interval '270 s', attempts = attempts - 1
+ WHERE id = $1 AND attempts = $2
+"""
 
 COLUMNS = (
     "id, portfolio_id, title, uri, language, status, error, metadata, chunk_count, created_at, "
@@ -87,6 +98,11 @@ class PgDocuments:
         )
         return [_upload(row) for row in rows]
 
+    async def keep(self, uploads: Sequence[Upload]) -> None:
+        """Renew their claims, but of those that another has claimed since."""
+        ids, attempts = [each.id for each in uploads], [each.attempts for each in uploads]
+        await self._database.fetch("SELECT keep_uploads($1, $2)", ids, attempts)
+
     async def encoders(self, upload: Upload) -> Sequence[str]:
         """The serving encoder, then, while the portfolio gets another, that one."""
         async with self._database.transaction(upload.scope) as connection:
@@ -118,25 +134,24 @@ class PgDocuments:
             await connection.execute(DROP_UPLOADS, upload.document_id, upload.id)
 
     async def fail(self, upload: Upload, error: str, *, final: bool) -> None:
-        """Mark the document failed; `final` drops the upload, otherwise it is offered again."""
+        """Mark the document failed; `final` drops the upload, otherwise it is offered again. Does
+        nothing where another has claimed it since."""
         async with self._database.transaction(upload.scope) as connection:
-            if await _lock(connection, upload) is not None:
+            current = await _lock(connection, upload)
+            give_back = DROP_CLAIMED if final else OFFER_AGAIN
+            ours = await connection.fetchval(give_back, upload.id, upload.attempts)
+            if current is not None and ours is not None:
                 await connection.execute(
                     "UPDATE documents SET status = 'failed', error = $2, updated_at = now() "
                     "WHERE id = $1",
                     upload.document_id,
                     error,
                 )
-            await connection.execute(
-                "DELETE FROM document_uploads WHERE id = $1"
-                if final
-                else "UPDATE document_uploads SET claimed_at = NULL WHERE id = $1",
-                upload.id,
-            )
 
     async def leave(self, upload: Upload, error: str) -> None:
-        """Say on the document what its upload waits for; the claim is kept until it lapses."""
+        """Say on the document what its upload waits for; it is offered again in five minutes."""
         async with self._database.transaction(upload.scope) as connection:
+            await connection.execute(LEAVE, upload.id, upload.attempts)
             await connection.execute(
                 "UPDATE documents SET error = $2, updated_at = now() WHERE id = $1",
                 upload.document_id,

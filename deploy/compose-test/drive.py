@@ -27,6 +27,9 @@ LIMITS = {"api": 5.0, "redis": 5.0, "postgres": 5.0, "nginx": 5.0, "encoder": 15
 # request with the same key is told to come back.
 AGAIN_SECONDS = 45.0
 PAUSE_SECONDS = 0.25
+# Uploads that are accepted around the worker's end; what it had begun is taken up again after 30 s.
+UPLOADS = 40
+INDEXED_SECONDS = 60.0
 
 
 class Broken(Exception):
@@ -220,16 +223,20 @@ def rolling_restart(client: Client, agent: int) -> None:
         check(load.count[bad] == 0, f"{load.count[bad]} requests {bad} in the restart")
 
 
+def kill_processes(service: str) -> None:
+    """Everything in the container but its init, as a crash would; Docker starts it again."""
+    root = ["-u", "0"] if service == "postgres" else []
+    subprocess.run(
+        [*COMPOSE, "exec", "-T", *root, service, "/bin/sh", "-c", "kill -9 -1"],
+        capture_output=True,
+    )
+
+
 def kill(service: str, client: Client, agent: int) -> None:
     load = Load(client, agent)
-    root = ["-u", "0"] if service == "postgres" else []
     with load.running():
         until(lambda: load.count["kept"] >= 2 * READERS, 60)
-        # Everything in the container but its init, as a crash would; Docker starts it again.
-        subprocess.run(
-            [*COMPOSE, "exec", "-T", *root, service, "/bin/sh", "-c", "kill -9 -1"],
-            capture_output=True,
-        )
+        kill_processes(service)
         seconds = until(lambda: whole_again(client, agent), 60)
         reached = load.count["kept"]
         until(lambda: load.count["kept"] >= reached + 2 * READERS, 60)
@@ -239,6 +246,32 @@ def kill(service: str, client: Client, agent: int) -> None:
     check(seconds <= LIMITS[service], f"{service} took longer than {LIMITS[service]} s")
     stored(client, load)
     until(lambda: healthy("api", 2), 60)
+
+
+def kill_worker(client: Client, agent: int, portfolio: int) -> None:
+    """Nobody who asks notices, and each upload that was accepted is indexed."""
+    path = f"/api/portfolios/{portfolio}/documents"
+    load, accepted = Load(client, agent), []
+    with load.running():
+        until(lambda: load.count["kept"] >= READERS, 60)
+        for number in range(UPLOADS):
+            if number == UPLOADS // 2:
+                kill_processes("worker")
+            parts = (f"Plan {number}, part {part}. {'It is kept. ' * 60}" for part in range(9))
+            body = {"documents": [{"title": f"Plan {number}", "text": "\n\n".join(parts)}]}
+            accepted += client.json("POST", path, body, status=202)["ids"]
+
+        def indexed() -> bool:
+            items = client.json("GET", f"{path}?limit=200")["items"]
+            states = {each["id"]: each["status"] for each in items}
+            return all(states[each] == "indexed" for each in accepted)
+
+        seconds = until(indexed, INDEXED_SECONDS)
+    say(f"SIGKILL of worker: {UPLOADS} uploads accepted around it, all indexed {seconds:.1f} s "
+        f"after the last; {dict(load.count)}")  # fmt: skip
+    check(seconds <= INDEXED_SECONDS, "an upload that was accepted was not indexed")
+    for bad in ("failed", "cut", "lost"):
+        check(load.count[bad] == 0, f"{load.count[bad]} requests {bad} while the worker was away")
 
 
 def whole_again(client: Client, agent: int) -> bool:
@@ -274,6 +307,7 @@ def main() -> None:
     rolling_restart(client, agent["id"])
     for service in LIMITS:
         kill(service, client, agent["id"])
+    kill_worker(client, agent["id"], agent["portfolio_id"])
 
 
 if __name__ == "__main__":

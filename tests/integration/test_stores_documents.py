@@ -6,7 +6,7 @@ import pytest
 
 from app.chat.model import Scope
 from app.errors import EncoderUnavailable, InvalidInput, NotFound
-from app.ingest.ports import NewDocument
+from app.ingest.ports import NewDocument, Upload
 from app.stores.indexing import CHUNKS_A_STATEMENT
 from tests.support.pg_stores import ENCODER, Stores, chunks_of, fill, vectors_of
 
@@ -132,7 +132,17 @@ async def test_a_batch_is_accepted_whole_or_not_at_all(stores: Stores, scope: Sc
     assert (await stores.documents.list(scope, portfolio.id, 10, None)).items == []
 
 
-async def test_claims_are_exclusive_and_return_after_five_minutes(
+LAPSED = "UPDATE document_uploads SET claimed_at = now() - interval '31 s' WHERE id = ANY ($1)"
+
+
+async def claimed(stores: Stores, scope: Scope, count: int) -> list[Upload]:
+    portfolio = await stores.portfolio(scope)
+    texts = [NewDocument(f"t{n}", "x") for n in range(count)]
+    accepted = await stores.documents.accept(scope, portfolio.id, texts)
+    return list(await stores.documents.claim(count, [each.upload_id or 0 for each in accepted]))
+
+
+async def test_claims_are_exclusive_and_return_after_half_a_minute(
     stores: Stores, scope: Scope
 ) -> None:
     portfolio = await stores.portfolio(scope)
@@ -144,11 +154,54 @@ async def test_claims_are_exclusive_and_return_after_five_minutes(
     claimed = [upload.id for claim in claims for upload in claim]
     assert sorted(claimed) == sorted(ids)
     assert await stores.documents.claim(7, ids) == []
-    await stores.behind(
-        "UPDATE document_uploads SET claimed_at = now() - interval '301 s' WHERE id = $1", ids[3]
-    )
+    await stores.behind(LAPSED, [ids[3]])
     [again] = await stores.documents.claim(7, ids)
     assert (again.id, again.attempts) == (ids[3], 2)
+
+
+async def test_a_claim_that_is_renewed_stays(stores: Stores, scope: Scope) -> None:
+    uploads = await claimed(stores, scope, 3)
+    ids = [each.id for each in uploads]
+    await stores.behind(LAPSED, ids)
+    await stores.documents.keep(uploads[:2])
+    assert [each.id for each in await stores.documents.claim(7, ids)] == ids[2:]
+
+
+async def test_whose_claim_lapsed_changes_nothing_for_the_next(
+    stores: Stores, scope: Scope
+) -> None:
+    [upload] = await claimed(stores, scope, 1)
+    await stores.behind(LAPSED, [upload.id])
+    [again] = await stores.documents.claim(1, [upload.id])
+    await stores.documents.fail(upload, "not now", final=False)
+    assert await stores.documents.claim(1, [upload.id]) == []
+    await stores.documents.fail(upload, "never", final=True)
+    assert (await stores.documents.get(scope, upload.document_id)).status == "pending"
+    await stores.behind(LAPSED, [upload.id])
+    await stores.documents.keep([upload])  # its claim was another one
+    [third] = await stores.documents.claim(1, [again.id])
+    assert third.attempts == 3
+
+
+async def test_what_was_given_back_is_not_renewed(stores: Stores, scope: Scope) -> None:
+    [upload] = await claimed(stores, scope, 1)
+    await stores.documents.fail(upload, "not now", final=False)
+    await stores.documents.keep([upload])  # sent before, done after
+    assert len(await stores.documents.claim(1, [upload.id])) == 1
+
+
+async def test_what_is_left_to_others_is_no_attempt_and_lets_newer_ones_go_first(
+    stores: Stores, scope: Scope
+) -> None:
+    [upload] = await claimed(stores, scope, 1)
+    await stores.documents.leave(upload, "Waiting: another encoder.")
+    record = await stores.documents.get(scope, upload.document_id)
+    assert (record.status, record.error) == ("pending", "Waiting: another encoder.")
+    later = "UPDATE document_uploads SET claimed_at = claimed_at - interval '{} s' WHERE id = $1"
+    await stores.behind(later.format(299), upload.id)
+    assert await stores.documents.claim(1, [upload.id]) == []
+    await stores.behind(later.format(2), upload.id)
+    assert [each.attempts for each in await stores.documents.claim(1, [upload.id])] == [1]
 
 
 async def test_what_waits_is_counted_over_all_tenants(stores: Stores) -> None:

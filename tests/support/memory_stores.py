@@ -137,6 +137,7 @@ class MemoryDocuments:
         self.needed: Sequence[str] = ("memory@1",)
         self.waiting: dict[int, Upload] = {}
         self.claimed: set[int] = set()
+        self.kept: asyncio.Queue[set[int]] = asyncio.Queue()
         self.elsewhere: set[int] = set()
         self.failures: list[tuple[int, str, bool]] = []
         self.faults: dict[str, list[Exception]] = {}
@@ -192,6 +193,10 @@ class MemoryDocuments:
         for upload in free:
             self.waiting[upload.id] = replace(upload, attempts=upload.attempts + 1)
         return [self.waiting[upload.id] for upload in free]
+
+    async def keep(self, uploads: Sequence[Upload]) -> None:
+        self._fault("keep")
+        self.kept.put_nowait({upload.id for upload in uploads})
 
     async def encoders(self, upload: Upload) -> Sequence[str]:
         self._fault("encoders")

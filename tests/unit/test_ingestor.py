@@ -311,6 +311,23 @@ async def test_closing_hands_back_what_was_begun() -> None:
     assert len(room.documents.waiting) == 6
 
 
+async def test_a_claim_is_renewed_while_its_text_is_worked_on() -> None:
+    room = Room(renew_seconds=0.001)
+    room.encoder.gate = asyncio.Event()
+    room.documents.faults = {"keep": [DatabaseUnavailable()]}  # an outage is outlasted
+    async with room.worker():
+        ids = await room.accept(new(uri="a"), new(uri="b"))
+        await room.encoder.entered.wait()
+        async with asyncio.timeout(10):
+            while await room.documents.kept.get() != set(ids):
+                pass
+        room.encoder.gate.set()
+        await room.until("indexed", "indexed")
+    assert "claims" not in {
+        task.get_name() for task in asyncio.all_tasks() if not task.cancelling()
+    }
+
+
 async def test_cancelling_the_worker_is_closing() -> None:
     room = Room()
     room.encoder.gate = asyncio.Event()
