@@ -6,28 +6,25 @@ stop or be killed at any point, and is done again.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
 from app.chat.encoders import EncoderNotConfigured, EncodersByName
-from app.chat.model import Scope, Vector
+from app.chat.model import Scope
 from app.errors import AppError, InvalidInput, NotFound, Unavailable
 from app.ingest.accept import check_call
 from app.ingest.claims import EVERY_SECONDS, Claims
 from app.ingest.embedding import Embedder
-from app.ingest.errors import EncodersChanged
+from app.ingest.indexer import Indexer, Prepare, Progress
 from app.ingest.ports import Accepted, Documents, NewDocument, Upload, Vectors
-from app.ingest.prepare import Prepared, prepare_here
+from app.ingest.prepare import prepare_here
 from app.ingest.pruning import Pruner
 
 log = structlog.get_logger(__name__)
-Result = TypeVar("Result")
 
-BATCH = 32  # texts in one call of the encoder
 AT_ONCE = 4  # uploads worked on at the same time: one may cut while another is encoded
 MAX_ATTEMPTS = 5
 # Pauses of a worker while the encoder or the database is away: a minute in all.
@@ -40,17 +37,10 @@ WAKE_DELAY_SECONDS = 0.05
 # How long, and how often, to look for an upload that another process has claimed.
 WAIT_SECONDS = 60.0
 LOOK_SECONDS = 0.2
-# The portfolio's encoders may change between encoding and storing: then once more, and in case of a
-# change back once more again.
-ENCODER_CHANGES = 3
 # Accepted uploads whose documents are remembered for that; beyond it the oldest are forgotten.
 REMEMBERED = 10_000
 
 STOPPED = "Indexing was stopped; it goes on when the service runs again."
-
-Progress = Callable[[Upload, int, int], None]
-# An upload, the length of its chunks, and what tells its language.
-Prepare = Callable[[Upload, int, Callable[[str], str]], Awaitable[Prepared]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +88,15 @@ class Ingestor:
         self._documents = documents
         self._claims = Claims(documents, renew_seconds)
         self._pruner = Pruner(vectors, time.monotonic)
-        self._embedder = Embedder(encoders, vectors)
-        self._detect = detect
-        self._chunk_chars = chunk_chars
+        self._indexer = Indexer(
+            documents,
+            Embedder(encoders, vectors),
+            prepare=prepare,
+            detect=detect,
+            chunk_chars=chunk_chars,
+            on_progress=on_progress,
+        )
         self._max_bytes = max_document_bytes
-        self._prepare = prepare
-        self._on_progress = on_progress
         self._pauses = pauses_seconds
         self._wait_seconds = wait_seconds
         self._here = here
@@ -222,7 +215,7 @@ class Ingestor:
     async def _attempt(self, upload: Upload, pauses: Sequence[float]) -> Verdict | None:
         try:
             async with self._slots:
-                await self._index(upload, pauses)
+                await self._indexer.index(upload, pauses)
         except EncoderNotConfigured as error:
             log.warning("upload_left_to_others", upload=upload.id, reason=error.message)
             await self._documents.leave(upload, f"Waiting: {error.message}")
@@ -235,47 +228,6 @@ class Ingestor:
                 await asyncio.sleep(pauses[min(upload.attempts, len(pauses)) - 1])
             return verdict
         return None
-
-    async def _index(self, upload: Upload, pauses: Sequence[float]) -> None:
-        ready = await self._prepare(upload, self._chunk_chars, self._detect)
-        vectors: dict[str, Sequence[Vector]] = {}
-        for _ in range(ENCODER_CHANGES):
-            ask = partial(self._documents.encoders, upload)
-            for encoder in await self._outlast(ask, pauses, upload):
-                if encoder not in vectors:
-                    vectors[encoder] = await self._encode(upload, encoder, ready.to_encode, pauses)
-            store = partial(self._documents.index, upload, ready.language, ready.chunks, vectors)
-            try:
-                return await self._outlast(store, pauses, upload)
-            except EncodersChanged:
-                continue
-        raise EncodersChanged
-
-    async def _encode(
-        self, upload: Upload, encoder: str, texts: Sequence[str], pauses: Sequence[float]
-    ) -> Sequence[Vector]:
-        vectors: list[Vector] = []
-        for start in range(0, len(texts), BATCH):
-            batch = texts[start : start + BATCH]
-            embed = partial(self._embedder.embed, upload.scope, encoder, batch)
-            vectors += await self._outlast(embed, pauses, upload)
-            if self._on_progress is not None:
-                self._on_progress(upload, len(vectors), len(texts))
-        return vectors
-
-    async def _outlast(
-        self, step: Callable[[], Awaitable[Result]], pauses: Sequence[float], upload: Upload
-    ) -> Result:
-        """Do a step, again after each pause while what it needs is away."""
-        for pause in pauses:
-            try:
-                return await step()
-            except EncoderNotConfigured:  # waiting does not help, and would keep a place
-                raise
-            except Unavailable as error:
-                log.warning("upload_waits", upload=upload.id, code=error.code, seconds=pause)
-                await asyncio.sleep(pause)
-        return await step()
 
     async def _fail(self, upload: Upload, verdict: Verdict) -> None:
         # Given up before it is offered again: whoever claims it next may be this process.
