@@ -17,7 +17,6 @@ from app.errors import (
     NotFound,
     TextNotEncodable,
 )
-from app.ingest.embedding import Embedder
 from app.ingest.errors import EncodersChanged
 from app.ingest.ingestor import MAX_ATTEMPTS, Ingestor
 from app.ingest.ports import NewDocument
@@ -38,13 +37,14 @@ class Room:
     def __init__(self, **options: Any) -> None:
         self.documents = MemoryDocuments()
         self.encoder = MemoryEncoder()
+        self.encoders = {self.encoder.name: self.encoder}
         self.vectors = MemoryVectors()
         self.progress: list[tuple[int, int]] = []
         self.threads: set[int] = set()
         defaults: dict[str, Any] = {"pauses_seconds": (0, 0), "wait_seconds": 30.0}
         self.ingestor = Ingestor(
             self.documents,
-            {self.encoder.name: self.encoder},
+            self.encoders,
             self.vectors,
             detect=self._detect,
             chunk_chars=300,
@@ -362,9 +362,7 @@ async def test_a_portfolio_that_is_not_there() -> None:
 def two_encoders(room: Room) -> MemoryEncoder:
     """A second encoder that the room's ingestor is configured with."""
     second = MemoryEncoder("second@1")
-    room.ingestor._embedder = Embedder(
-        {each.name: each for each in (room.encoder, second)}, room.vectors
-    )
+    room.encoders[second.name] = second
     return second
 
 
