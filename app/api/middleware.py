@@ -34,7 +34,7 @@ STREAMS = frozenset(("/api/agents/{agent_id}/chat/stream", "/api/runs/{run_id}/e
 CLIENT_LEFT = 499  # nginx's number for it; it is only ever logged
 
 Header = tuple[bytes, bytes]
-Audit = Callable[[Scope, int, Iterable[tuple[bytes, bytes]]], Awaitable[None] | None]
+Audit = Callable[[Scope, int, Iterable[Header]], Awaitable[None] | None]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -56,8 +56,8 @@ class Edge:
         audit: Audit,
     ) -> None:
         self._app = app
-        self._count = count
-        self._stream = stream
+        self.count = count
+        self.stream = stream
         self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,52 +65,66 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        added = [(b"x-request-id", request_id.encode()), *SECURITY]
-        status, streams = 0, False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status, streams
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if status == 200 and _template(scope) in STREAMS:
-                    streams = True
-                    self._stream(1)
-                headers = message.get("headers", ())
-                if (recording := self._audit(scope, status, headers)) is not None:
-                    await recording
-                message["headers"] = _secured(headers, added)
-                if "limited" in state:
-                    message["headers"] += state["limited"].headers()
-            await send(message)
-
-        began = time.perf_counter()
+        scope.setdefault("state", {})["request_id"] = request_id
+        response = _Response(self, scope, send, request_id)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, response.send)
             except ClientDisconnect:
-                if not status and (recording := self._audit(scope, CLIENT_LEFT, ())) is not None:
-                    await recording
+                if not response.status:
+                    await self.audit(scope, CLIENT_LEFT, ())
             except Exception:
                 log.exception("unhandled error", method=scope["method"], path=_template(scope))
-                if status:
+                if response.status:
                     raise  # the server cuts the connection: the only way left to say so
-                await internal_error(request_id)(scope, receive, send_with_id)
+                await internal_error(request_id)(scope, receive, response.send)
             finally:
-                path, status = _template(scope), status or CLIENT_LEFT
-                self._count(scope["method"], path, status)
-                if streams:
-                    self._stream(-1)
-                if "limited" in state:
-                    state["limited"].over()
-                log.info(
-                    "request",
-                    method=scope["method"],
-                    path=path,
-                    status=status,
-                    ms=round((time.perf_counter() - began) * 1000, 2),
-                )
+                response.over()
+
+    async def audit(self, scope: Scope, status: int, headers: Iterable[Header]) -> None:
+        if (recording := self._audit(scope, status, headers)) is not None:
+            await recording
+
+
+class _Response:
+    """One request's, on its way out."""
+
+    __slots__ = ("_began", "_edge", "_id", "_scope", "_send", "_streams", "status")
+
+    def __init__(self, edge: Edge, scope: Scope, send: Send, request_id: str) -> None:
+        self.status = 0  # until it has begun
+        self._began = time.perf_counter()
+        self._edge, self._scope, self._send, self._id = edge, scope, send, request_id
+        self._streams = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        await self._send(message)
+
+    async def _begin(self, message: Message) -> None:
+        scope, headers = self._scope, message.get("headers", ())
+        self.status = message["status"]
+        if self.status == 200 and _template(scope) in STREAMS:
+            self._streams = True
+            self._edge.stream(1)
+        await self._edge.audit(scope, self.status, headers)
+        added = [(b"x-request-id", self._id.encode()), *SECURITY]
+        message["headers"] = _secured(headers, added)
+        if "limited" in scope["state"]:
+            message["headers"] += scope["state"]["limited"].headers()
+
+    def over(self) -> None:
+        """Count it and log its line."""
+        method, path = self._scope["method"], _template(self._scope)
+        status = self.status or CLIENT_LEFT
+        self._edge.count(method, path, status)
+        if self._streams:
+            self._edge.stream(-1)
+        if "limited" in self._scope["state"]:
+            self._scope["state"]["limited"].over()
+        ms = round((time.perf_counter() - self._began) * 1000, 2)
+        log.info("request", method=method, path=path, status=status, ms=ms)
 
 
 class DrainUnread:

@@ -82,23 +82,19 @@ async def replace_content(
     for start in range(0, len(chunks), CHUNKS_A_STATEMENT):
         part = chunks[start : start + CHUNKS_A_STATEMENT]
         ordinals = range(start, start + len(part))
-        await connection.execute(
-            INSERT_CHUNKS,
-            *owner,
-            language,
-            ordinals,
-            [chunk.span.start for chunk in part],
-            [chunk.span.end for chunk in part],
-            [chunk.text for chunk in part],
-            [chunk.tail for chunk in part],
-            [chunk.question for chunk in part],
-        )
+        columns = map(list, zip(*map(_columns, part), strict=True))
+        await connection.execute(INSERT_CHUNKS, *owner, language, ordinals, *columns)
         await insert_mentions(connection, owner, start, part)
         await add_terms(connection, owner, upload.title, ordinals, change)
         for encoder_id, values in stored.items():
             some = values[start : start + CHUNKS_A_STATEMENT]
             await connection.execute(INSERT_VECTORS, *owner, encoder_id, ordinals, some)
     return change
+
+
+def _columns(chunk: IndexedChunk) -> tuple[int, int, str, str, str | None]:
+    """As INSERT_CHUNKS takes them."""
+    return chunk.span.start, chunk.span.end, chunk.text, chunk.tail, chunk.question
 
 
 async def clear_chunks(
