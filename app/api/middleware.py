@@ -64,7 +64,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
         response = _Response(self, scope, send, request_id)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -179,9 +179,9 @@ def _secured(own: Iterable[Header], added: Sequence[Header]) -> list[Header]:
     return [*headers, *added]
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(headers: Iterable[Header]) -> str:
     """The caller's own id where it is harmless, else a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
     return uuid.uuid4().hex

@@ -13,7 +13,10 @@ from app.chat.model import Scope
 from app.chat.ports import Turn
 from app.chat.replay import failed, replay
 from app.chat.run import Encode, Run
-from app.errors import AppError, Interrupted, Unavailable, named
+from app.errors import AppError, Interrupted, InvalidInput, Unavailable, named
+
+# How often, how long after each other, to look whether an event has come that a reader names.
+LOOKS, LOOK_SECONDS = 20, 0.05
 
 AWAY = "This answer is another process's, which cannot be reached just now; ask for it again."
 END = b'"type":"done"', b'"type":"error"'
@@ -51,6 +54,10 @@ class RunStreams(Shared, Protocol):
         it is passed on."""
         ...
 
+    async def forget(self, scope: Scope, run_id: UUID) -> None:
+        """Remove what was passed on of a run that was broken off: it is begun again."""
+        ...
+
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
         """Ask whichever process has the run to stop it."""
         ...
@@ -77,8 +84,21 @@ class RemoteRun:
         self._stored = stored
         self._encode = encode
 
-    def follows(self, after: int) -> bool:
-        return self._last is None or after < self._last
+    async def follows(self, after: int) -> bool:
+        """As of a `Run`. Its events come here a little later than where it is made."""
+        if self._last is not None:
+            return after < self._last
+        for _ in range(LOOKS if after else 0):
+            passed = await self._streams.passed(self.scope, self.id)
+            if passed is None or after < passed.last:
+                break
+            if after == passed.last or passed.ended:
+                return not passed.ended
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            if after:
+                raise InvalidInput(f"This run has no event {after} yet.")
+        return True
 
     async def opening(self) -> None:
         """Its first event has long been there."""

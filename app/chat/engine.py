@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,12 +13,12 @@ from app.chat.elsewhere import AnyRun, RemoteRun, RunStreams, told
 from app.chat.events import Answer, Event
 from app.chat.model import CacheMode, Claim, Question, Scope
 from app.chat.pipeline import Pipeline
-from app.chat.ports import IdempotencyKey, Reserve
+from app.chat.ports import IdempotencyKey, Reserve, Turn
 from app.chat.producing import Producer, Watcher
 from app.chat.run import Encode
 from app.chat.runs import Runs
 from app.chat.warming import Warmed
-from app.errors import AppError, InvalidInput, NotFound
+from app.errors import AppError, InvalidInput, NotFound, Unavailable
 from app.performance import PerformanceMonitor
 
 # A run is stored within milliseconds of its first event. Whoever looks for it elsewhere may be as
@@ -77,9 +77,12 @@ class Engine:
         failed. `reserve` sets aside what the answer may take, in the place of the budget.
         """
         draft = await self._pipeline.prepare(scope, question, reserve)
+        new_id = draft.plan.ids.run
         try:
             begun = None if key is None else await self._pipeline.begin(draft, key)
             if begun is None or begun.fresh:
+                if draft.plan.ids.run != new_id:  # one that was broken off begins again
+                    await self.streams.forget(draft.plan.scope, draft.plan.ids.run)
                 return self._producer.begin(draft, grace_seconds)
         except BaseException:
             self._pipeline.give_up(draft)
@@ -89,19 +92,20 @@ class Engine:
 
     async def find(self, scope: Scope, run_id: UUID) -> AnyRun:
         """A run of the scope's subject: this process's, another one's, or from what is stored of
-        it once it is forgotten. NotFound."""
-        if (run := self.runs.find(scope, run_id)) is not None:
-            return run
+        it once it is forgotten. NotFound, also where its conversation was deleted since."""
+        here = self.runs.find(scope, run_id)
+        if here is not None and not here.is_stored:
+            return here
         stored = partial(self._pipeline.find_run, scope, run_id)
-        for _ in range(LOOKS if _is_young(run_id) else 0):
-            try:
-                turn = await stored()
-                break
-            except NotFound:  # its first event may be out before its beginning is stored
-                await asyncio.sleep(LOOK_SECONDS)
-        else:
-            turn = await stored()
+        try:
+            turn = await (_looked_for(stored, run_id) if here is None else stored())
+        except Unavailable:
+            if here is None:
+                raise
+            return here
         over = turn.status != "streaming"
+        if here is not None and over and (turn.status == "complete") == (here.error is None):
+            return here  # nobody has begun it again since
         passed = await self.streams.passed(scope, run_id) if over else None
         if over and passed is None:
             return told(turn, scope, self._encode)
@@ -109,7 +113,28 @@ class Engine:
         last = passed.last if passed is not None and passed.ended else None
         # It may have come while that was read.
         run = self.runs.find(scope, run_id)
-        return run or RemoteRun(scope, run_id, last, self.streams, stored, self._encode)
+        if run is not None and run is not here:
+            return run
+        return RemoteRun(scope, run_id, last, self.streams, stored, self._encode)
+
+    async def remove(
+        self,
+        scope: Scope,
+        removing: Callable[[], Awaitable[None]],
+        *,
+        conversation_id: UUID | None = None,
+        agent_id: int | None = None,
+    ) -> None:
+        """Remove a conversation or an agent, and stop what is being answered there: nobody could
+        read it any more."""
+        runs = await self._pipeline.streaming(scope, conversation_id, agent_id)
+        await removing()
+        for run_id in runs:
+            if (run := self.runs.shared(scope.tenant_id, run_id)) is not None:
+                run.cancel()
+            else:
+                with suppress(Unavailable):  # it can be stored no more in any case
+                    await self.streams.cancel(scope, run_id)
 
     async def ask(
         self,
@@ -190,6 +215,15 @@ class Engine:
         functions of the caller's that are being called are stopped."""
         await self.runs.close()
         await self.cached.close()
+
+
+async def _looked_for(stored: Callable[[], Awaitable[Turn]], run_id: UUID) -> Turn:
+    for _ in range(LOOKS if _is_young(run_id) else 0):
+        try:
+            return await stored()
+        except NotFound:  # its first event may be out before its beginning is stored
+            await asyncio.sleep(LOOK_SECONDS)
+    return await stored()
 
 
 def _is_young(run_id: UUID) -> bool:

@@ -199,6 +199,12 @@ class Pipeline:
         """A run as it is stored; NotFound."""
         return await self._conversations.find_run(scope, run_id)
 
+    async def streaming(
+        self, scope: Scope, conversation_id: UUID | None, agent_id: int | None
+    ) -> Sequence[UUID]:
+        """The runs that are being produced there, as they are stored."""
+        return await self._conversations.streaming(scope, conversation_id, agent_id)
+
     def land(self, draft: Draft, error: AppError | None) -> None:
         """The answer has come to its end, whichever: who asks the same now begins anew."""
         self._finder.land(draft)

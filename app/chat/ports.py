@@ -107,6 +107,12 @@ class Conversations(Protocol):
         """A run as it is stored, `streaming` while it is being produced; NotFound."""
         ...
 
+    async def streaming(
+        self, scope: Scope, conversation_id: UUID | None, agent_id: int | None
+    ) -> Sequence[UUID]:
+        """The runs that are being produced, of the conversation or the agent."""
+        ...
+
     async def store_turn(self, scope: Scope, turn: Turn) -> None:
         """Store both messages, the citations and the run in one transaction, in the place of what
         was begun."""

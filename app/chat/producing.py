@@ -102,7 +102,9 @@ class Producer:
                 async for some in events:
                     production.run.extend(some)
             production.run.settle()
-            production.run.append(await self._pipeline.complete(draft))
+            done = await self._pipeline.complete(draft)
+            production.run.is_stored = draft.owned
+            production.run.append(done)
             self._runs.finish(production.run)
             return
         except asyncio.CancelledError:
@@ -129,6 +131,7 @@ class Producer:
         status = "interrupted" if isinstance(error, Interrupted) else "error"
         try:
             await self._pipeline.keep_partial(draft, status, error.code)
+            run.is_stored = draft.owned
         except AppError as lost:
             log.warning("partial answer lost", run_id=str(run.id), code=lost.code)
         except Exception:

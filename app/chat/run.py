@@ -55,8 +55,10 @@ class Run:
         self._stoppable = True
         self._told = False  # that there is something new, to `changed`
         self.finished = False
+        # Whether the database has its end: where it can be asked what became of it since.
+        self.is_stored = False
 
-    def follows(self, after: int) -> bool:
+    async def follows(self, after: int) -> bool:
         """Whether an event follows the one of this number, now or later. Raises InvalidInput for
         a number that the run has not come to."""
         if after > len(self._events) and not self.finished:

@@ -24,7 +24,7 @@ from app.chat.model import (
 from app.chat.ports import Begun, IdempotencyKey, Loaded, Turn
 from app.errors import IdempotencyMismatch, NotFound, Unauthorized
 from app.stores.citations import citation
-from app.stores.database import Database, checked_id, who
+from app.stores.database import MAX_ID, Database, who
 from app.stores.tenants import resolved, values_of
 
 LOAD = "SELECT * FROM load_question(enter($5, $6, $7, $8), $1, $2, $3, $4)"
@@ -39,6 +39,10 @@ SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
 """
 STORE = "SELECT store_turn(enter($1, $2, $3, $4), $5)"
 BEGIN = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, $6, $7, $8)"
+DELETED = "The conversation was deleted while it was being answered."
+STREAMING = """
+SELECT id FROM runs WHERE status = 'streaming' AND (conversation_id = $1 OR agent_id = $2)
+"""
 # A run is seen by those who see its conversation.
 FIND = """
 SELECT r.*, q.content AS question, coalesce(m.content, '') AS answer
@@ -73,9 +77,9 @@ class PgConversations:
         named, claimed = isinstance(question.agent, str), isinstance(scope, Claim)
         [row] = await self._database.fetch(
             CLAIM if claimed else LOAD,
-            None if named else checked_id(int(question.agent)),
+            None if named else _id_or_nothing(int(question.agent)),
             question.agent if named else None,
-            None if question.portfolio_id is None else checked_id(question.portfolio_id),
+            None if question.portfolio_id is None else _id_or_nothing(question.portfolio_id),
             question.conversation_id,
             *(values_of(scope) if isinstance(scope, Claim) else who(scope)),
         )
@@ -127,12 +131,28 @@ class PgConversations:
         [row] = await self._database.fetch("SELECT interrupt_dead_runs($1) AS count", DEAD_AFTER)
         return int(row["count"])
 
+    async def streaming(
+        self, scope: Scope, conversation_id: UUID | None, agent_id: int | None
+    ) -> Sequence[UUID]:
+        """The runs that are being produced, of the conversation or the agent."""
+        async with self._database.transaction(scope) as connection:
+            rows = await connection.fetch(STREAMING, conversation_id, agent_id)
+        return [UUID(bytes=row["id"].bytes) for row in rows]
+
     async def store_turn(self, scope: Scope, turn: Turn) -> None:
         """Store question, answer, citations and run, all or none, in the place of what was begun.
 
-        Stores nothing where the agent or the continued conversation was deleted meanwhile.
+        NotFound where the agent or the conversation was deleted meanwhile.
         """
-        await self._database.fetch(STORE, *who(scope), _payload(turn))
+        [row] = await self._database.fetch(STORE, *who(scope), _payload(turn))
+        if not row["store_turn"]:
+            raise NotFound(DELETED)
+
+
+def _id_or_nothing(value: int) -> int:
+    """An id that the database can hold, of nothing where this one is not: who asks has to be known
+    before he is told so."""
+    return value if 0 < value <= MAX_ID else 0
 
 
 def _loaded(row: asyncpg.Record, tenant_id: int, scope: Scope | None) -> Loaded:

@@ -8,7 +8,7 @@ the same server of a cluster.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 from redis.exceptions import RedisError
@@ -69,6 +69,12 @@ class RedisRunStreams:
 
     async def cancel(self, scope: Scope, run_id: UUID) -> None:
         await self._tell(CANCEL, scope, run_id)
+
+    async def forget(self, scope: Scope, run_id: UUID) -> None:
+        """See `RunStreams.forget`; nothing is there while Redis is away."""
+        with suppress(Unavailable):
+            async with _reaching(CONNECT_SECONDS):
+                await self.servers.ask(("UNLINK", stream_key(scope, run_id)))
 
     async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:
         """See `RunStreams.passed`."""
@@ -171,6 +177,9 @@ class NoStreams:
     """Where no Redis is configured: a run is its own process's."""
 
     def changed(self, run: Run) -> None:
+        return None
+
+    async def forget(self, scope: Scope, run_id: UUID) -> None:
         return None
 
     async def passed(self, scope: Scope, run_id: UUID) -> Passed | None:

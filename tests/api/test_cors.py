@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from app.api.cors import Preflights
 from app.chat.events import Token
 from app.errors import RateLimited
 from app.main import create_app
@@ -59,7 +60,7 @@ async def preflight(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
-@pytest.mark.parametrize("header", ["authorization", "idempotency-key", "last-event-id"])
+@pytest.mark.parametrize("header", ["authorization", "idempotency-key", "x-request-id"])
 async def test_a_listed_site_may_ask_with_a_key(
     strict: httpx2.AsyncClient, method: str, header: str
 ) -> None:
@@ -70,6 +71,8 @@ async def test_a_listed_site_may_ask_with_a_key(
     assert method in said["allow-methods"]
     assert header in said["allow-headers"].lower()
     assert "allow-credentials" not in said, "no cookie crosses sites"
+    assert allowed.headers["x-request-id"]
+    assert allowed.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,11 @@ async def test_a_listed_site_may_ask_with_a_key(
 async def test_nobody_else_may_and_nothing_else(
     open_one: httpx2.AsyncClient, method: str, headers: str, origin: str
 ) -> None:
-    assert (await preflight(open_one, CHAT, method, headers, origin)).status_code == 400
+    refused = await preflight(open_one, CHAT, method, headers, origin)
+    assert refused.status_code == 400
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["request_id"] == refused.headers["x-request-id"]
+    assert cors(refused).get("allow-origin") in (None, LISTED)
 
 
 async def test_answers_streams_and_errors_can_be_read() -> None:
@@ -151,9 +158,7 @@ async def test_every_site_has_no_cookies_either() -> None:
 
 async def test_without_sites_it_is_not_installed() -> None:
     app = create_app(World().services)
-    assert "CORSMiddleware" not in [
-        getattr(each.cls, "__name__", "") for each in app.user_middleware
-    ]
+    assert Preflights not in [each.cls for each in app.user_middleware]
     async with service(World()) as http:
         asked = await preflight(http, CHAT, "POST", "authorization")
         assert asked.status_code == 405

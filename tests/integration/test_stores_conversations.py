@@ -114,7 +114,8 @@ async def test_a_conversation_belongs_to_its_agent(
         await stores.conversations.load(
             scope, Question(other.id, "?", conversation_id=made.conversation_id)
         )
-    await stores.conversations.store_turn(scope, turn(other.id, made.conversation_id))
+    with pytest.raises(NotFound):
+        await stores.conversations.store_turn(scope, turn(other.id, made.conversation_id))
     _, messages = await stores.history.get(scope, made.conversation_id)
     assert len(messages) == 2
 
@@ -125,9 +126,11 @@ async def test_a_deleted_conversation_or_agent_is_not_made_again(
     made = turn(agent.id)
     await stores.conversations.store_turn(scope, made)
     await stores.history.delete(scope, made.conversation_id)
-    await stores.conversations.store_turn(scope, turn(agent.id, made.conversation_id))
+    with pytest.raises(NotFound):
+        await stores.conversations.store_turn(scope, turn(agent.id, made.conversation_id))
     await stores.agents.delete(scope, agent.id)
-    await stores.conversations.store_turn(scope, turn(agent.id))
+    with pytest.raises(NotFound):
+        await stores.conversations.store_turn(scope, turn(agent.id))
     assert (await stores.history.list(scope, 10, None)).items == []
     for table in ("conversations", "messages", "runs", "citations"):
         [row] = await stores.behind(

@@ -1,6 +1,7 @@
 """Both endpoints over real sockets, on real Postgres, Valkey and encoder."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -232,6 +233,41 @@ async def test_documents_come_as_files_too(live: Live) -> None:
     assert [each["action"] for each in again["items"]] == ["unchanged"] * 3
     listed = await live.json("GET", path)
     assert len(listed["items"]) == 3
+
+
+async def test_a_document_that_is_deleted_while_it_is_waited_for_says_so_and_no_more(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portfolio = await live.portfolio(unique("docs"))
+    ingestor = live.services.ingestor
+    index = ingestor.index
+
+    async def one_is_deleted(upload_ids: Sequence[int]) -> None:
+        await index(upload_ids)
+        listed = await live.json("GET", f"/api/portfolios/{portfolio}/documents")
+        [gone] = [each["id"] for each in listed["items"] if each["title"] == "B"]
+        await live.json("DELETE", f"/api/documents/{gone}", 204)
+
+    monkeypatch.setattr(ingestor, "index", one_is_deleted)
+    body = {"documents": [{"title": title, "text": f"Text {title}."} for title in "ABC"]}
+    path = f"/api/portfolios/{portfolio}/documents?wait=true"
+    told = await live.json("POST", path, json=body)
+    assert [each["status"] for each in told["items"]] == ["indexed", "failed", "indexed"]
+    assert told["items"][1]["error"] == "It was deleted before it was indexed."
+    assert len(told["ids"]) == 3
+
+
+@pytest.mark.parametrize("portfolio", [-1, 0, 2**70])
+async def test_a_stranger_is_told_nothing_of_a_portfolio_that_cannot_be(
+    live: Live, agent: int, portfolio: int
+) -> None:
+    body = {"message": QUESTION, "portfolio_id": portfolio}
+    path = f"/api/agents/{agent}/chat"
+    known = await live.http.post(path, json=body)
+    assert known.status_code in (404, 422)
+    wrong = {"Authorization": "Bearer cs_wrong"}
+    for each in (path, f"{path}/stream"):
+        assert (await live.http.post(each, json=body, headers=wrong)).status_code == 401
 
 
 async def test_documents_accepted_without_waiting_are_indexed_soon(live: Live) -> None:

@@ -58,7 +58,7 @@ async def started(response: httpx2.Response) -> tuple[str, AsyncIterator[str]]:
     raise AssertionError("no event")
 
 
-@pytest.mark.parametrize("after", range(0, 9))
+@pytest.mark.parametrize("after", range(0, 6))
 async def test_attaching_elsewhere_gives_the_same_bytes(
     replicas: tuple[Live, Live], vendor: VendorServer, after: int
 ) -> None:
@@ -79,6 +79,94 @@ async def test_attaching_elsewhere_gives_the_same_bytes(
             told = await attached.aread()
         frames = (await whole).split(b"\n\n")
     assert told == b"\n\n".join(frames[after:])
+
+
+async def test_a_number_that_the_run_has_not_come_to_is_none_elsewhere_either(
+    replicas: tuple[Live, Live], vendor: VendorServer
+) -> None:
+    one, _ = replicas
+    agent = await make_agent(one)
+    gate = asyncio.Event()
+    vendor.script = Script(tokens=TOKENS, gates={3: gate})
+    async with asking(one, agent) as response:
+        run_id, lines = await started(response)
+        for live in replicas:
+            for after in (8, 900):
+                await live.json("GET", f"/api/runs/{run_id}/events?after={after}", 422)
+        gate.set()
+        assert [line async for line in lines if '"type":"done"' in line]
+    await one.services.engine.streams.ended(UUID(run_id))  # type: ignore[attr-defined]
+    for live in replicas:
+        assert (await live.http.get(f"/api/runs/{run_id}/events?after=900")).status_code == 204
+
+
+async def test_what_was_broken_off_here_and_completed_elsewhere_is_complete_here_too(
+    replicas: tuple[Live, Live], vendor: VendorServer
+) -> None:
+    one, other = replicas
+    agent, key = await make_agent(one), {"Idempotency-Key": unique("key")}
+    vendor.script = Script(tokens=TOKENS, gates={2: asyncio.Event()})
+    body = {"message": QUESTION, "cache": "off"}
+    path = f"/api/agents/{agent}/chat"
+    async with one.http.stream("POST", f"{path}/stream", json=body, headers=key) as response:
+        run_id, lines = await started(response)
+        await one.json("POST", f"/api/runs/{run_id}/cancel", 202)
+        assert [line async for line in lines if '"code":"interrupted"' in line]
+    gate = asyncio.Event()
+    vendor.script, before = Script(tokens=TOKENS, gates={2: gate}), len(vendor.requests)
+    again = asyncio.create_task(other.json("POST", path, json=body, headers=key))
+    async with vendor.arrived:
+        await vendor.arrived.wait_for(lambda: len(vendor.requests) > before)
+    here = asyncio.create_task(one.http.get(f"/api/runs/{run_id}/events"))
+    gate.set()
+    answer = await again
+    assert answer["run_id"] == run_id
+    assert b'"type":"done"' in (await here).content
+    for live in replicas:
+        told = await live.http.get(f"/api/runs/{run_id}/events")
+        assert b'"type":"done"' in told.content
+        assert (await live.json("POST", path, json=body, headers=key))["answer"] == answer["answer"]
+
+
+async def test_a_run_goes_with_its_conversation_wherever_it_was_made(
+    replicas: tuple[Live, Live], vendor: VendorServer
+) -> None:
+    one, _ = replicas
+    agent = await make_agent(one)
+    vendor.script = Script(tokens=TOKENS)
+    body = {"message": QUESTION, "cache": "off"}
+    answer = await one.json("POST", f"/api/agents/{agent}/chat", json=body)
+    await one.json("GET", f"/api/conversations/{answer['conversation_id']}")
+    deleted = await one.http.delete(f"/api/conversations/{answer['conversation_id']}")
+    assert deleted.status_code == 204
+    for live in replicas:
+        await live.json("GET", f"/api/runs/{answer['run_id']}/events", 404)
+
+
+async def conversations(live: Live, agent: int) -> list[str]:
+    listed = await live.json("GET", "/api/conversations")
+    return [each["id"] for each in listed["items"] if each["agent_id"] == agent]
+
+
+@pytest.mark.parametrize("what", ["conversations", "agents"])
+async def test_what_is_answered_in_a_deleted_place_is_stopped_and_not_said_to_be_done(
+    replicas: tuple[Live, Live], vendor: VendorServer, what: str
+) -> None:
+    one, other = replicas
+    agent = await make_agent(one)
+    vendor.script = Script(tokens=TOKENS, gates={2: asyncio.Event()})
+    before = len(vendor.requests)
+    async with asking(one, agent) as response:
+        _, lines = await started(response)
+        async with vendor.arrived:
+            await vendor.arrived.wait_for(lambda: len(vendor.requests) > before)
+        await until(lambda: conversations(one, agent))
+        [conversation] = await conversations(one, agent)
+        gone = {"conversations": conversation, "agents": agent}[what]
+        assert (await other.http.delete(f"/api/{what}/{gone}")).status_code == 204
+        rest = [line async for line in lines if line.startswith("data:")]
+    assert '"type":"error"' in rest[-1]
+    await asyncio.wait_for(vendor.requests[-1].gone.wait(), 5)
 
 
 async def test_a_reader_elsewhere_keeps_a_run_alive(

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -148,6 +148,16 @@ class ScriptedEngine(Engine):
         if run is None:
             raise NotFound
         return run
+
+    async def remove(
+        self,
+        scope: Scope,
+        removing: Callable[[], Awaitable[None]],
+        *,
+        conversation_id: UUID | None = None,
+        agent_id: int | None = None,
+    ) -> None:
+        await removing()
 
     async def _play(self, run: Run, script: Sequence[Step]) -> None:
         try:

@@ -79,6 +79,16 @@ class MemoryConversations:
             raise NotFound
         return self.began[run_id]
 
+    async def streaming(
+        self, scope: Scope, conversation_id: UUID | None, agent_id: int | None
+    ) -> Sequence[UUID]:
+        return [
+            each.run_id
+            for each in self.began.values()
+            if each.status == "streaming"
+            and (each.conversation_id == conversation_id or each.agent_id == agent_id)
+        ]
+
     async def store_turn(self, scope: Scope, turn: Turn) -> None:
         self.began[turn.run_id] = turn
         if self.fail_storing is not None:

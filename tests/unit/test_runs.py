@@ -66,11 +66,13 @@ async def test_frames_are_the_events_each_once_and_several_for_who_lags() -> Non
 async def test_a_number_that_was_never_given_is_an_error() -> None:
     run = make_run()
     run.append(Token("a"))
-    assert run.follows(0) and run.follows(1)
+    assert await run.follows(0) and await run.follows(1)
     with pytest.raises(InvalidInput):
-        run.follows(2)
+        await run.follows(2)
     run.append(END)
-    assert run.follows(1) and not run.follows(2) and not run.follows(9)
+    assert await run.follows(1)
+    assert not await run.follows(2)
+    assert not await run.follows(9)
 
 
 async def test_the_last_reader_leaving_cancels_the_producer() -> None:

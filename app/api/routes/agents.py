@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -81,7 +82,9 @@ async def change_agent(
 @router.delete("/{agent_id}", status_code=204, response_class=Response)
 async def delete_agent(request: Request, agent_id: Id, caller: Administrator) -> Response:
     """Remove an agent with its conversations."""
-    await services_of(request).agents.delete(caller, agent_id)
+    services = services_of(request)
+    removing = partial(services.agents.delete, caller, agent_id)
+    await services.engine.remove(caller, removing, agent_id=agent_id)
     return Response(status_code=204)
 
 

@@ -1,5 +1,6 @@
 """History."""
 
+from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -34,5 +35,7 @@ async def show_conversation(request: Request, conversation_id: UUID, caller: Mem
 @router.delete("/{conversation_id}", status_code=204, response_class=Response)
 async def delete_conversation(request: Request, conversation_id: UUID, caller: Member) -> Response:
     """Remove a conversation with its messages."""
-    await services_of(request).history.delete(caller, conversation_id)
+    services = services_of(request)
+    removing = partial(services.history.delete, caller, conversation_id)
+    await services.engine.remove(caller, removing, conversation_id=conversation_id)
     return Response(status_code=204)

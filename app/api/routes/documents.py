@@ -15,7 +15,10 @@ from app.api.shapes import AcceptedJson, DocumentJson, DocumentsAcceptedJson, Do
 from app.api.uploads import read_documents
 from app.api.wire import document_json, document_summary_json, page_json
 from app.chat.model import Scope
+from app.errors import NotFound
 from app.ingest.ports import Accepted, NewDocument
+
+DELETED = "It was deleted before it was indexed."
 
 router = APIRouter(prefix="/api", tags=["documents"])
 
@@ -94,5 +97,8 @@ def _accepted_json(document: NewDocument, accepted: Accepted) -> AcceptedJson:
 async def _update(services: Services, caller: Scope, items: Sequence[AcceptedJson]) -> None:
     """Replace what was expected of each document by what has become of it."""
     for item in items:
-        document = await services.documents.get(caller, item["id"])
-        item["status"], item["error"] = document.status, document.error
+        try:
+            document = await services.documents.get(caller, item["id"])
+            item["status"], item["error"] = document.status, document.error
+        except NotFound:
+            item["status"], item["error"] = "failed", DELETED

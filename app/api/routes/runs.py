@@ -52,9 +52,9 @@ async def events(
     known = engine.runs.find(caller, run_id)
     finding = engine.find(caller, run_id)
     run: AnyRun = await while_connected(request.receive, finding)
-    if known is None and isinstance(run, Run) and position > 0:
-        return _gone(position)
-    if not run.follows(position):
+    if isinstance(run, Run) and run.finished and run is not known and position > 0:
+        return Response(status_code=204) if position == MAX_EVENT_ID else _gone()
+    if not await run.follows(position):
         return Response(status_code=204)
     return await event_stream(request.receive, run, granted(request, caller, run), position)
 
@@ -76,8 +76,8 @@ async def cancel(request: Request, run_id: UUID, caller: Member) -> Json:
     return Json({"status": "cancelling"}, status_code=202)
 
 
-def _gone(position: int) -> Response:
+def _gone() -> Response:
     """The stream of a run of which the events are not kept: where they were cut is not stored,
-    so there is no going on behind one of them."""
-    end = frame(position + 1, failed(EventsGone()))
+    so there is no going on behind one of them. Nothing follows its number, whoever asks again."""
+    end = frame(MAX_EVENT_ID, failed(EventsGone()))
     return Response(end, headers=HEADERS, media_type="text/event-stream")
