@@ -65,6 +65,9 @@ class Revocation:
         except AppError as error:
             log.warning("credentials not looked up again", code=error.code)
             return
+        except Exception:  # whatever it is, the next look may succeed
+            log.exception("credentials not looked up again")
+            return
         for scope, grants in zip(found, before.values(), strict=True):
             for grant in grants:
                 if grant.scope != scope:

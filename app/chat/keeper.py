@@ -40,4 +40,6 @@ async def keep(
                 log.warning("runs of a dead process interrupted", count=count)
         except AppError as error:
             log.warning("runs not kept", code=error.code)
+        except Exception:  # whatever it is, the next look may succeed
+            log.exception("runs not kept")
         await asyncio.sleep(beat_seconds)

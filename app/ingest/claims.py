@@ -40,5 +40,7 @@ class Claims:
             await asyncio.sleep(self._every)
             try:
                 await self._documents.keep(list(self._held.values()))
-            except AppError as error:  # an outage: nobody else can claim them meanwhile
+            except AppError as error:
                 log.warning("claims_not_renewed", code=error.code, reason=error.message)
+            except Exception:  # whatever it is, the next one may succeed
+                log.exception("claims_not_renewed")

@@ -1,6 +1,7 @@
 """One upload from its text to its chunks and vectors in the database."""
 
 import asyncio
+from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -53,7 +54,8 @@ class Indexer:
         """Make the upload its document's text, trying again after each pause while the encoder or
         the database is away. EncoderNotConfigured at once, EncodersChanged where the portfolio's
         encoders never stay the same."""
-        ready = await self._prepare(upload, self._chunk_chars, self._detect)
+        prepare = partial(self._prepare, upload, self._chunk_chars, self._detect)
+        ready = await self._outlast(prepare, pauses, upload)
         vectors: dict[str, Sequence[Vector]] = {}
         for _ in range(ENCODER_CHANGES):
             ask = partial(self._documents.encoders, upload)
@@ -74,7 +76,8 @@ class Indexer:
         for start in range(0, len(texts), BATCH):
             batch = texts[start : start + BATCH]
             embed = partial(self._embedder.embed, upload.scope, encoder, batch)
-            vectors += await self._outlast(embed, pauses, upload)
+            # Packed: as lists, those of a few large documents would be gigabytes.
+            vectors += [array("f", each) for each in await self._outlast(embed, pauses, upload)]
             if self._on_progress is not None:
                 self._on_progress(upload, len(vectors), len(texts))
         return vectors

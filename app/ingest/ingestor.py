@@ -6,7 +6,7 @@ stop or be killed at any point, and is done again.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from app.ingest.accept import check_call
 from app.ingest.claims import EVERY_SECONDS, Claims
 from app.ingest.embedding import Embedder
 from app.ingest.indexer import Indexer, Prepare, Progress
+from app.ingest.places import Places
 from app.ingest.ports import Accepted, Documents, NewDocument, Upload, Vectors
 from app.ingest.prepare import prepare_here
 from app.ingest.pruning import Pruner
@@ -40,15 +41,21 @@ LOOK_SECONDS = 0.2
 # Accepted uploads whose documents are remembered for that; beyond it the oldest are forgotten.
 REMEMBERED = 10_000
 
+DEADLY = (
+    "Not indexed: {} times the process that worked on it ended before it was done. It may be too "
+    "large for this machine; send it in parts."
+)
 STOPPED = "Indexing was stopped; it goes on when the service runs again."
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why an upload was not indexed, for its document's owner, and whether that is the end."""
+    """Why an upload was not indexed, for its document's owner, and whether that is the end. An
+    outage is no attempt: it may take longer than any number of them."""
 
     sentence: str
     final: bool
+    outage: bool = False
 
 
 def judge(upload: Upload, error: Exception) -> Verdict:
@@ -56,6 +63,8 @@ def judge(upload: Upload, error: Exception) -> Verdict:
     reason = (
         error.message if isinstance(error, AppError) else "something went wrong in the service."
     )
+    if isinstance(error, Unavailable):
+        return Verdict(f"Not indexed yet, to be tried again: {reason}", final=False, outage=True)
     if upload.attempts >= MAX_ATTEMPTS:
         return Verdict(
             f"Not indexed after {upload.attempts} attempts: {reason} Send it again.", final=True
@@ -103,7 +112,7 @@ class Ingestor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._working: dict[int, asyncio.Task[None]] = {}  # by upload, while the claim is ours
         self._accepted: dict[int, tuple[Scope, int]] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._places = Places(AT_ONCE)
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -207,14 +216,21 @@ class Ingestor:
         try:
             verdict = await self._attempt(upload, self._pauses if patient else ())
         except asyncio.CancelledError:
-            await self._fail(upload, Verdict(STOPPED, final=False))
+            await self._end(upload, self._documents.give_back(upload, STOPPED, later=False))
             raise
-        if verdict is not None:
-            await self._fail(upload, verdict)
+        if verdict is None:
+            return
+        if verdict.outage:
+            end = self._documents.give_back(upload, verdict.sentence, later=True)
+        else:
+            end = self._documents.fail(upload, verdict.sentence, final=verdict.final)
+        await self._end(upload, end)
 
     async def _attempt(self, upload: Upload, pauses: Sequence[float]) -> Verdict | None:
+        if upload.attempts > MAX_ATTEMPTS:  # no process has lived to say why
+            return Verdict(DEADLY.format(upload.attempts - 1), final=True)
         try:
-            async with self._slots:
+            async with self._places.place(alone=upload.attempts > 1):
                 await self._indexer.index(upload, pauses)
         except EncoderNotConfigured as error:
             log.warning("upload_left_to_others", upload=upload.id, reason=error.message)
@@ -224,16 +240,16 @@ class Ingestor:
         except Exception as error:  # one bad upload must not stop the others
             self._log_failure("upload_failed", error, upload=upload.id, attempt=upload.attempts)
             verdict = judge(upload, error)
-            if pauses and not verdict.final and not isinstance(error, Unavailable):
+            if pauses and not verdict.final and not verdict.outage:
                 await asyncio.sleep(pauses[min(upload.attempts, len(pauses)) - 1])
             return verdict
         return None
 
-    async def _fail(self, upload: Upload, verdict: Verdict) -> None:
+    async def _end(self, upload: Upload, end: Awaitable[None]) -> None:
         # Given up before it is offered again: whoever claims it next may be this process.
         self._let_go(upload.id)
         try:
-            await self._documents.fail(upload, verdict.sentence, final=verdict.final)
+            await end
         except Exception as error:  # the claim lapses by itself and the upload is offered again
             self._log_failure("upload_not_released", error, upload=upload.id)
 

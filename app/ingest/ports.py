@@ -150,6 +150,11 @@ class Documents(Protocol):
         otherwise it is offered again. Does nothing where another has claimed it since."""
         ...
 
+    async def give_back(self, upload: Upload, error: str, *, later: bool) -> None:
+        """As `fail`, where this was no attempt: it is offered again at once, or `later`, in half a
+        minute, behind those that wait."""
+        ...
+
     async def leave(self, upload: Upload, error: str) -> None:
         """Say on the document what its upload waits for. It is offered again in five minutes, to
         a process that may have what this one has not; this was no attempt."""

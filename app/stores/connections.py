@@ -9,6 +9,16 @@ import asyncpg
 
 from app.errors import DatabaseUnavailable
 
+# A client whose machine or network is gone says nothing, and neither does one that is killed while
+# the server works for it: without these its session would keep its locks for hours, or for ever.
+ABANDONED = {
+    "idle_in_transaction_session_timeout": "60s",
+    "client_connection_check_interval": "10s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
 
 class NoConnectionFree(DatabaseUnavailable):
     """All connections to the database are in use just now; try again shortly."""

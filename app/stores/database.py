@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import (
 from app.chat.model import Scope
 from app.errors import NotFound
 from app.stores import pooled
-from app.stores.connections import Connections, Prepared
+from app.stores.connections import ABANDONED, Connections, Prepared
 from app.stores.roles import RoleReport, role_of
 from app.stores.translate import translated
 
@@ -32,6 +32,7 @@ SERVER_SETTINGS = {
     "application_name": "citestream",
     "plan_cache_mode": "auto",
     "jit": "off",
+    **ABANDONED,
 }
 ENTER = "SELECT enter($1, $2, $3, $4)"
 

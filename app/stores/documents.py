@@ -38,11 +38,16 @@ DROP_CLAIMED = "DELETE FROM document_uploads WHERE id = $1 AND attempts = $2 RET
 OFFER_AGAIN = """
 UPDATE document_uploads SET claimed_at = NULL WHERE id = $1 AND attempts = $2 RETURNING id
 """
+HAND_BACK = """
+UPDATE document_uploads SET claimed_at = NULL, attempts = attempts - 1
+ WHERE id = $1 AND attempts = $2 RETURNING id
+"""
+OFFER_LATER = HAND_BACK.replace("NULL", "now()")
 # As if it were claimed in four and a half minutes, by whom is away: oldest first, those that only
 # wait would otherwise come before all others every half minute. It was no attempt.
 LEAVE = """
 UPDATE document_uploads SET claimed_at = now() + interval '270 s', attempts = attempts - 1
- WHERE id = $1 AND attempts = $2
+ WHERE id = $1 AND attempts = $2 RETURNING id
 """
 
 COLUMNS = (
@@ -136,10 +141,17 @@ class PgDocuments:
     async def fail(self, upload: Upload, error: str, *, final: bool) -> None:
         """Mark the document failed; `final` drops the upload, otherwise it is offered again. Does
         nothing where another has claimed it since."""
+        await self._mark_failed(upload, error, DROP_CLAIMED if final else OFFER_AGAIN)
+
+    async def give_back(self, upload: Upload, error: str, *, later: bool) -> None:
+        """As `fail`, where this was no attempt: it is offered again at once, or `later`, in half a
+        minute."""
+        await self._mark_failed(upload, error, OFFER_LATER if later else HAND_BACK)
+
+    async def _mark_failed(self, upload: Upload, error: str, end_claim: str) -> None:
         async with self._database.transaction(upload.scope) as connection:
             current = await _lock(connection, upload)
-            give_back = DROP_CLAIMED if final else OFFER_AGAIN
-            ours = await connection.fetchval(give_back, upload.id, upload.attempts)
+            ours = await connection.fetchval(end_claim, upload.id, upload.attempts)
             if current is not None and ours is not None:
                 await connection.execute(
                     "UPDATE documents SET status = 'failed', error = $2, updated_at = now() "
@@ -151,12 +163,14 @@ class PgDocuments:
     async def leave(self, upload: Upload, error: str) -> None:
         """Say on the document what its upload waits for; it is offered again in five minutes."""
         async with self._database.transaction(upload.scope) as connection:
-            await connection.execute(LEAVE, upload.id, upload.attempts)
-            await connection.execute(
-                "UPDATE documents SET error = $2, updated_at = now() WHERE id = $1",
-                upload.document_id,
-                error,
-            )
+            current = await _lock(connection, upload)
+            ours = await connection.fetchval(LEAVE, upload.id, upload.attempts)
+            if current is not None and ours is not None:
+                await connection.execute(
+                    "UPDATE documents SET error = $2, updated_at = now() WHERE id = $1",
+                    upload.document_id,
+                    error,
+                )
 
     async def list(
         self, scope: Scope, portfolio_id: int, limit: int, after: str | None

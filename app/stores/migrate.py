@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from app.stores import pooled
+from app.stores.connections import ABANDONED
 from app.stores.translate import translated
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def _revision(connection: asyncpg.Connection) -> str | None:
 async def as_owner(owner_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection of the owner's; the drivers' errors leave as AppErrors."""
     with translated():
-        connection = await asyncpg.connect(owner_url)
+        connection = await asyncpg.connect(owner_url, server_settings=ABANDONED)
         try:
             yield connection
         finally:
@@ -117,7 +118,7 @@ async def _run(owner_url: str, command: "Callable[[Config], Any]") -> None:
     config.set_main_option("path_separator", "os")
 
     async def connect(*_: object, **__: object) -> asyncpg.Connection:
-        return await asyncpg.connect(owner_url)
+        return await asyncpg.connect(owner_url, server_settings=ABANDONED)
 
     def run(connection: Connection) -> None:
         config.attributes["connection"] = connection

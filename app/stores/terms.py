@@ -50,13 +50,17 @@ MEANS = """
 SELECT mean_length AS used, length_total::double precision / nullif(chunk_count, 0) AS mean
   FROM portfolios WHERE id = $1
 """
-# What another writer holds is being deleted, and waiting for it would be waiting in a circle.
+# What another writer holds is being deleted, and waiting for it would be waiting in a circle. By
+# arrays: the planner knows nothing of rows that are not committed yet, and joins of thousands of
+# them, taken for one, would be loops in loops.
 WEIGH = """
 UPDATE rag_terms t SET weights = term_weights(t.terms, t.counts, t.length, $3)
- WHERE t.chunk_id IN (
-    SELECT h.chunk_id FROM rag_chunk c JOIN rag_terms h ON h.chunk_id = c.id
-     WHERE c.portfolio_id = $1 AND ($2::bigint IS NULL OR c.document_id = $2)
-       FOR UPDATE OF h SKIP LOCKED)
+ WHERE t.chunk_id = ANY (ARRAY(
+    SELECT h.chunk_id FROM rag_terms h
+     WHERE h.chunk_id = ANY (ARRAY(
+        SELECT c.id FROM rag_chunk c
+         WHERE c.portfolio_id = $1 AND ($2::bigint IS NULL OR c.document_id = $2)))
+       FOR UPDATE SKIP LOCKED))
 """
 
 

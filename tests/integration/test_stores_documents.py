@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from app.chat.model import Scope
 from app.errors import EncoderUnavailable, InvalidInput, NotFound
 from app.ingest.ports import NewDocument, Upload
+from app.stores.connections import ABANDONED
 from app.stores.indexing import CHUNKS_A_STATEMENT
 from tests.support.pg_stores import ENCODER, Stores, chunks_of, fill, vectors_of
 
@@ -188,6 +190,42 @@ async def test_what_was_given_back_is_not_renewed(stores: Stores, scope: Scope) 
     await stores.documents.fail(upload, "not now", final=False)
     await stores.documents.keep([upload])  # sent before, done after
     assert len(await stores.documents.claim(1, [upload.id])) == 1
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_what_was_no_attempt_is_offered_again_as_it_was(
+    stores: Stores, scope: Scope, later: bool
+) -> None:
+    [upload] = await claimed(stores, scope, 1)
+    await stores.documents.give_back(upload, "An outage.", later=later)
+    record = await stores.documents.get(scope, upload.document_id)
+    assert (record.status, record.error) == ("failed", "An outage.")
+    if later:
+        assert await stores.documents.claim(1, [upload.id]) == []
+        await stores.behind(LAPSED, [upload.id])
+    assert [each.attempts for each in await stores.documents.claim(1, [upload.id])] == [1]
+
+
+async def test_what_was_indexed_elsewhere_meanwhile_waits_for_nothing(
+    stores: Stores, scope: Scope
+) -> None:
+    [upload] = await claimed(stores, scope, 1)
+    await stores.behind(LAPSED, [upload.id])
+    [elsewhere] = await stores.documents.claim(1, [upload.id])
+    await stores.documents.leave(upload, "Waiting: another encoder.")
+    assert (await stores.documents.get(scope, upload.document_id)).error is None
+    assert elsewhere.attempts == 2
+
+
+async def test_sessions_of_lost_clients_end(stores: Stores) -> None:
+    """Of the question path, of the rest, and of the owner."""
+    shown = "SELECT " + ", ".join(f"current_setting('{name}')" for name in ABANDONED)
+    rows = [tuple(row) for row in await stores.database.fetch(shown)]
+    async with stores.database.session(Scope(1)) as session:
+        rows += [tuple(row) for row in (await session.execute(text(shown))).all()]
+    for row in rows:
+        assert "0" not in row[:2]
+    assert len(rows) == 2
 
 
 async def test_what_is_left_to_others_is_no_attempt_and_lets_newer_ones_go_first(

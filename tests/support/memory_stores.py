@@ -228,6 +228,10 @@ class MemoryDocuments:
             del self.waiting[upload.id]
         self._change(upload, status="failed", error=error)
 
+    async def give_back(self, upload: Upload, error: str, *, later: bool) -> None:
+        self.waiting[upload.id] = replace(upload, attempts=upload.attempts - 1)
+        await self.fail(upload, error, final=False)
+
     async def leave(self, upload: Upload, error: str) -> None:
         self._change(upload, status="pending", error=error)
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+from array import array
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,10 +18,13 @@ from app.errors import (
     InvalidInput,
     NotFound,
     TextNotEncodable,
+    Unavailable,
 )
 from app.ingest.errors import EncodersChanged
-from app.ingest.ingestor import MAX_ATTEMPTS, Ingestor
+from app.ingest.ingestor import DEADLY, MAX_ATTEMPTS, Ingestor
+from app.ingest.places import Places
 from app.ingest.ports import NewDocument
+from app.ingest.prepare import prepare_here
 from app.ingest.pruning import BATCH, Pruner
 from tests.support.memory_stores import MemoryDocuments, MemoryEncoder, MemoryVectors, hashed
 
@@ -97,8 +102,8 @@ async def test_a_document_is_cut_encoded_and_stored_exactly() -> None:
         assert chunk.text == LONG[chunk.span.start : chunk.span.end]
     first, second = room.documents.chunks[guide.id][:2]
     vectors = room.documents.vectors[guide.id]["memory@1"]
-    assert list(vectors[0]) == hashed(f"Guide\n{first.text}")
-    assert list(vectors[1]) == hashed(f"Guide\n{second.text}")  # "Guide" is the title already
+    assert vectors[0] == array("f", hashed(f"Guide\n{first.text}"))
+    assert vectors[1] == array("f", hashed(f"Guide\n{second.text}"))  # "Guide" is the title already
     assert sorted(len(call) for call in room.encoder.calls) == [1, 4, 32, 32, 32]
     assert [step for step in room.progress if step[1] == 100] == [
         (32, 100),
@@ -262,14 +267,61 @@ async def test_one_bad_upload_stops_nobody_and_is_given_up() -> None:
     assert "poison" not in sentence
 
 
-async def test_an_outage_without_end_is_said_after_five_attempts() -> None:
+async def test_an_outage_however_long_is_said_and_loses_nothing() -> None:
     room = Room()
-    room.encoder.faults = [EncoderUnavailable() for _ in range(100)]
+    tries = 3 * MAX_ATTEMPTS  # each with two pauses
+    room.encoder.faults = [EncoderUnavailable() for _ in range(3 * tries)]
     async with room.worker():
         await room.accept(new())
-        await room.until(*["failed"] * MAX_ATTEMPTS)
-    assert room.documents.failures[-1][2]
+        await room.until(*["failed"] * tries, "indexed")
+    assert not any(final for _, _, final in room.documents.failures)
     assert "The encoder is not available" in room.documents.failures[-1][1]
+
+
+async def test_cutting_that_is_away_is_waited_for_too() -> None:
+    faults: list[AppError] = [Unavailable() for _ in range(2)]
+
+    async def prepare(*arguments: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return await prepare_here(*arguments)
+
+    room = Room(prepare=prepare)
+    async with room.worker():
+        await room.accept(new())
+        await room.until("indexed")
+    assert not room.documents.failures
+
+
+async def test_what_processes_died_of_is_worked_on_alone_and_given_up() -> None:
+    room = Room()
+    ids = await room.accept(*(new(uri=f"{n}") for n in range(4)))
+    for number, claims in zip(ids, (0, 1, MAX_ATTEMPTS, 0), strict=True):
+        room.documents.waiting[number] = replace(room.documents.waiting[number], attempts=claims)
+    room.encoder.gate = asyncio.Event()
+    indexing = asyncio.create_task(room.ingestor.index(ids))
+    await room.encoder.entered.wait()
+    await room.until("failed")
+    assert room.documents.failures == [(ids[2], DEADLY.format(MAX_ATTEMPTS), True)]
+    room.encoder.gate.set()
+    await indexing
+    assert room.states() == ["indexed", "indexed", "failed", "indexed"]
+
+
+async def test_who_has_to_be_alone_has_all_places() -> None:
+    places, inside, most = Places(3), 0, 0
+
+    async def work(*, alone: bool) -> None:
+        nonlocal inside, most
+        async with places.place(alone=alone):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            assert not alone or inside == 1
+            inside -= 1
+
+    await asyncio.gather(*(work(alone=number % 3 == 0) for number in range(30)))
+    assert most == 3
 
 
 async def test_what_can_never_be_indexed_is_not_tried_again() -> None:
