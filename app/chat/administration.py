@@ -5,10 +5,10 @@ Every method takes the scope first; an unknown or foreign id is NotFound. Pages 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from app.chat.model import Citation, Claim, Scope
 
@@ -136,6 +136,8 @@ class AuditEntry:
     request_id: str = ""
     address: str | None = None
     count: int = 1
+    # Which entry it is, wherever it is sent again; those of before this have none.
+    entry_id: UUID | None = field(default_factory=uuid4, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

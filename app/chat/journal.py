@@ -139,4 +139,6 @@ def _log_lost(entries: Sequence[AuditEntry]) -> None:
 
 
 def _fields(entry: AuditEntry) -> dict[str, Any]:
-    return {**asdict(entry), "at": entry.at.isoformat()}
+    fields = {**asdict(entry), "at": entry.at.isoformat()}
+    del fields["entry_id"]
+    return fields

@@ -16,15 +16,16 @@ from app.stores.schema import audit_log
 # them by.
 APPEND = """
 INSERT INTO audit_log (tenant_id, at, subject, role, action, object_kind, object_id, result, status,
-                       count, request_id, address)
+                       count, request_id, address, entry_id)
 SELECT entered.tenant_id, e.*
   FROM (SELECT enter($1, '', '', NULL) AS tenant_id) entered,
        unnest($2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-              $8::text[], $9::smallint[], $10::integer[], $11::text[], $12::text[]) e
+              $8::text[], $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::uuid[]) e
+    ON CONFLICT DO NOTHING
 """
 COLUMNS = (
     "at", "subject", "role", "action", "object_kind", "object_id", "result", "status", "count",
-    "request_id", "address",
+    "request_id", "address", "entry_id",
 )  # fmt: skip
 values_of = attrgetter(*COLUMNS)
 
@@ -36,7 +37,8 @@ class PgAudit:
         self._database = database
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Keep these of one tenant, all or none. Raises DatabaseUnavailable."""
+        """Keep these of one tenant, all or none, each once however often it is sent. Raises
+        DatabaseUnavailable."""
         columns = zip(*(values_of(entry) for entry in entries), strict=True)
         tenant_id = entries[0].tenant_id
         await self._database.fetch(APPEND, tenant_id, *(list(column) for column in columns))

@@ -184,6 +184,15 @@ async def test_a_disabled_user_is_still_known(stores: Stores, audit: PgAudit) ->
     assert await audit.holder_of(replace(named, user="bo@audit.test")) is None
 
 
+async def test_what_is_sent_again_is_kept_once(stores: Stores, audit: PgAudit) -> None:
+    scope = await stores.tenant()
+    sent = [entry(scope), entry(scope)]
+    await audit.append(sent)
+    await audit.append([*sent, entry(scope, action="key.create")])
+    listed = await audit.list(scope, 10, None)
+    assert [record.action for record in listed.items] == ["key.create", *["agent.delete"] * 2]
+
+
 def without_id(record: AuditEntry) -> AuditEntry:
     values = asdict(record)
     del values["id"]

@@ -35,7 +35,9 @@ audit_log = Table(
     number("count", "1", Integer),
     string("request_id"),
     Column("address", Text),
+    Column("entry_id", Uuid),
     Index("ix_audit_log_at", "at"),
+    Index("uq_audit_log_entry_id", "entry_id", unique=True),
     Index("ix_audit_log_tenant_id", "tenant_id", "id"),
 )
 
