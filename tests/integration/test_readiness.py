@@ -55,6 +55,22 @@ async def test_a_reranker_that_is_away_is_no_reason_to_be_down(database: Databas
     )
 
 
+async def test_what_hangs_is_told_before_a_probe_gives_up(database: Database) -> None:
+    hanging = asyncio.Event()
+
+    async def answer(path: str, body: dict[str, Any]) -> Reply:
+        await hanging.wait()
+        return 200, {}, {}
+
+    async with scripted_server(answer) as url:
+        reranker = RerankerClient(url)
+        told = await Readiness(database, [], NoCache(), reranker, patience_seconds=0.05)()
+        hanging.set()
+        await reranker.aclose()
+    assert told["reranker"] == "degraded: no answer within 0 s"
+    assert told["postgres"] == "ok"
+
+
 async def test_without_a_reranker_there_is_none_to_be_named(database: Database) -> None:
     assert set(await Readiness(database, [], NoCache())()) == {"postgres", "redis", "encoder"}
 
