@@ -13,16 +13,22 @@ group = typer.Typer()
 @group.command()
 def ingest(
     paths: Annotated[
-        list[Path], typer.Argument(help="Files and folders: Markdown, plain text, JSON.")
+        list[Path],
+        typer.Argument(help="Files and folders: Markdown, plain text, HTML, JSON, JSON Lines."),
     ],
     portfolio: Annotated[
         str, typer.Option(help="The portfolio that takes them; made when new.")
     ] = "sample",
+    tenant: Annotated[str, typer.Option(help="The tenant; made when new.")] = "default",
 ) -> None:
-    """Add documents. Unchanged ones cost nothing, changed ones replace their former text."""
+    """Add documents. Unchanged ones cost nothing, changed ones replace their former text.
+
+    PDF and .docx are not read: `pdftotext report.pdf` makes report.txt of the one, and `pandoc
+    letter.docx -t gfm -o letter.md` Markdown of the other. What is left out of a folder is named.
+    """
     from app.commands.ingest import ingest_paths
 
-    failed = complete(ingest_paths(paths, portfolio))
+    failed = complete(ingest_paths(paths, portfolio, tenant))
     raise typer.Exit(1 if failed else 0)
 
 

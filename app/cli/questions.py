@@ -18,12 +18,16 @@ LanguageOption = Annotated[
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     agent: AgentOption = "default",
+    portfolio: Annotated[
+        str | None, typer.Option(help="What to answer from, by name; default: the agent's.")
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="The name of the tenant.")] = "default",
     language: LanguageOption = None,
 ) -> None:
     """Ask in the terminal: the answer as it is written, then its sources."""
     from app.commands.ask import ask_once
 
-    complete(ask_once(question, agent, language))
+    complete(ask_once(question, tenant, agent, portfolio, language))
 
 
 @group.command()

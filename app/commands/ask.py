@@ -5,16 +5,27 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from app.bootstrap import Settings, open_engine
 from app.chat.events import Done, Failed, Token
+from app.commands.portfolios import known_portfolio
+from app.commands.tenants import open_tenant
 from app.errors import AppError
 
 
-async def ask_once(question: str, agent: str, language: str | None) -> None:
-    """Write the answer as it comes, then its sources; raises AppError where it fails."""
+async def ask_once(
+    question: str, tenant: str, agent: str, portfolio: str | None, language: str | None
+) -> None:
+    """Write the answer as it comes, then its sources; raises AppError where it fails.
+
+    A `portfolio` is searched in the place of the agent's."""
     console = Console(highlight=False)
-    async with open_engine(Settings()) as engine:
-        async for event in engine.stream(question, agent=agent, language=language):
+    async with open_tenant(tenant) as (services, scope):
+        searched = None
+        if portfolio is not None:
+            searched = await known_portfolio(services, scope, portfolio)
+        events = services.engine.stream(
+            question, agent=agent, portfolio_id=searched, language=language, scope=scope
+        )
+        async for event in events:
             if isinstance(event, Token):
                 sys.stdout.write(event.content)
                 sys.stdout.flush()

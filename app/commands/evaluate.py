@@ -13,7 +13,7 @@ from rich.table import Table
 
 from app.bootstrap import Settings, build_services, connected
 from app.chat.language import normalise_language
-from app.commands.ingest import portfolio_named
+from app.commands.portfolios import portfolio_named
 from app.commands.progress import progress
 from app.errors import InvalidInput
 from app.evaluation.asking import FUSED, Plan, ask

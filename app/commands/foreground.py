@@ -22,6 +22,8 @@ from app.performance.ledger import Ledger
 from app.serving import Server, make_server
 from app.telemetry.tracing import open_tracing
 
+MAKE_KEY = "citestream key --tenant default"
+
 
 async def serve_until_stopped(
     settings: Settings,
@@ -70,11 +72,12 @@ async def serve_until_stopped(
 
 
 async def ready_line(services: Services, host: str, port: int) -> str:
-    """The page's address and a request that works as it is printed."""
+    """The page's address and a request that works as it is printed; where that would need a key,
+    how to make one."""
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     line = f"Citestream is ready: {address}"
     if not services.anonymous_owner:
-        return line
+        return f"{line}  everybody needs a key, and this makes one: {MAKE_KEY}"
     agents = await services.agents.list(await services.credentials.default_scope(), 1, None)
     if not agents.items:
         return line

@@ -8,35 +8,46 @@ from rich.console import Console
 from rich.markup import escape
 
 from app.api.services import Services
-from app.bootstrap import Settings, build_services, connected
 from app.chat.model import Scope
+from app.commands.installation import settings_here
+from app.commands.portfolios import portfolio_named
 from app.commands.progress import progress
-from app.errors import AppError
+from app.commands.tenants import open_tenant
+from app.errors import AppError, InvalidInput
 from app.ingest.check import check_document
-from app.ingest.files import find_files
-from app.ingest.parse import parse_file
+from app.ingest.files import CONVERT, find_files, left_out
+from app.ingest.parse import SUPPORTED, parse_file
 from app.ingest.ports import NewDocument
 
 # Documents indexed together: large enough to fill the encoder's batches, small enough that the
 # bar moves.
 BATCH = 8
+# Of what is left out so many are named.
+NAMED = 10
 
 
-async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
-    """Index every supported file below the paths; returns how many documents failed."""
+async def ingest_paths(paths: Sequence[Path], portfolio: str, tenant: str) -> int:
+    """Index every supported file below the paths; returns how many documents failed.
+
+    The portfolio and its tenant are made when they are new. What is left out is said. Raises
+    InvalidInput where there is nothing to read at all.
+    """
     console = Console()
-    files = find_files(paths)
-    settings = Settings()
+    files, others = find_files(paths), left_out(paths)
+    if not files:
+        raise InvalidInput(f"There is nothing to read. {said_of(others)}".strip())
+    settings = settings_here()
+    outcome: Counter[str] = Counter()
     with progress(console) as bar:
         task = bar.add_task("Starting", total=len(files))
-        async with (
-            connected(settings, lambda line: bar.update(task, description=line)) as live,
-            build_services(live) as services,
-        ):
-            scope = await services.credentials.default_scope()
+        async with open_tenant(
+            tenant,
+            create=True,
+            settings=settings,
+            on_progress=lambda line: bar.update(task, description=line),
+        ) as (services, scope):
             portfolio_id = await portfolio_named(services, scope, portfolio)
             bar.update(task, description="Indexing")
-            outcome: Counter[str] = Counter()
             for at in range(0, len(files), BATCH):
                 batch = files[at : at + BATCH]
                 documents = _parse(batch, settings.ingest.max_document_bytes, console, outcome)
@@ -50,22 +61,18 @@ async def ingest_paths(paths: Sequence[Path], portfolio: str) -> int:
         f"in portfolio “{portfolio}” (id {portfolio_id}).",
         markup=False,
     )
+    if others:
+        console.print(said_of(others), markup=False, highlight=False, soft_wrap=True)
     return outcome["failed"]
 
 
-async def portfolio_named(services: Services, scope: Scope, name: str) -> int:
-    """The id of the portfolio of this name; made when new."""
-    after = None
-    while True:
-        page = await services.portfolios.list(scope, 200, after)
-        for record in page.items:
-            if record.name == name:
-                return record.id
-        if page.next is None:
-            break
-        after = page.next
-    created = await services.portfolios.create(scope, {"name": name, "description": ""})
-    return created.id
+def said_of(others: Sequence[tuple[str, str]]) -> str:
+    """What is left out and why, some of it by name; nothing where there is none."""
+    if not others:
+        return ""
+    named = ", ".join(f"{name} ({why})" for name, why in others[:NAMED])
+    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    return f"Left out: {named}{more}. {SUPPORTED} {CONVERT}"
 
 
 def _parse(

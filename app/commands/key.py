@@ -1,24 +1,21 @@
 """`citestream key`: API keys for programs, and for people to sign in with."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from app.api.services import Services
-from app.chat.administration import Page
 from app.chat.keys import KeyRecord
 from app.chat.model import Scope
 from app.commands.auditing import record
+from app.commands.portfolios import known_portfolio
 from app.commands.tenants import open_tenant
-from app.errors import NotFound
 
 PAGE = 100
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,13 @@ async def make_key(tenant: str, wanted: Wanted) -> str:
 async def list_keys(tenant: str) -> list[KeyRecord]:
     """Those of a tenant that are not revoked."""
     async with open_tenant(tenant) as (services, scope):
-        return await _all(lambda after: services.keys.list(scope, PAGE, after))
+        found: list[KeyRecord] = []
+        after: str | None = None
+        while True:
+            page = await services.keys.list(scope, PAGE, after)
+            found += page.items
+            if (after := page.next) is None:
+                return found
 
 
 async def revoke_key(tenant: str, key_id: int) -> None:
@@ -81,25 +84,8 @@ async def _values(services: Services, scope: Scope, wanted: Wanted) -> dict[str,
         user = await services.users.find(scope, wanted.user)
         values["user_id"], role = user.id, user.role
     if wanted.portfolios:
-        values["portfolio_ids"] = await _portfolios(services, scope, wanted.portfolios)
+        values["portfolio_ids"] = [
+            await known_portfolio(services, scope, name) for name in wanted.portfolios
+        ]
         role = "member"
     return {**values, "role": wanted.role or role}
-
-
-async def _portfolios(services: Services, scope: Scope, names: Sequence[str]) -> list[int]:
-    every = await _all(lambda after: services.portfolios.list(scope, PAGE, after))
-    ids = {portfolio.name: portfolio.id for portfolio in every}
-    if missing := [name for name in names if name not in ids]:
-        raise NotFound(f"There is no portfolio {missing[0]!r}.")
-    return [ids[name] for name in names]
-
-
-async def _all(read: Callable[[str | None], Awaitable[Page[Item]]]) -> list[Item]:
-    """Every item of a list."""
-    found: list[Item] = []
-    after: str | None = None
-    while True:
-        page = await read(after)
-        found += page.items
-        if (after := page.next) is None:
-            return found

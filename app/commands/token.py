@@ -3,17 +3,18 @@
 import time
 from datetime import UTC, datetime
 
-from app.bootstrap import Settings, build_services, connected
+from app.bootstrap import build_services, connected
 from app.bootstrap.identity import issue_token
 from app.chat.model import Claim
 from app.commands.auditing import record
+from app.commands.installation import settings_here
 from app.errors import NotFound
 
 
 async def make_token(email: str, tenant: str | None, hours: float) -> str:
     """A token that is good for so many hours. Raises ConfigurationError without the secret that
     signs it, and NotFound where it would be nobody's."""
-    async with connected(Settings()) as live:
+    async with connected(settings_here()) as live:
         now = int(time.time())
         token = issue_token(live, email, tenant, now, round(hours * 3600))
         async with build_services(live) as services:

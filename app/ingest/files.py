@@ -6,6 +6,8 @@ from pathlib import Path
 from app.errors import InvalidInput, UnsupportedMediaType
 from app.ingest.parse import SUFFIXES
 
+CONVERT = "`pdftotext` makes text of a PDF, `pandoc` Markdown of .docx."
+
 
 class FileProblem(InvalidInput):
     """A file or folder cannot be read; check its path and your rights to it."""
@@ -38,19 +40,35 @@ def find_files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     return [(found[uri], uri) for uri in sorted(found)]
 
 
+def left_out(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """What `find_files` passes over below the folders, but for what is hidden: each by its path
+    relative to the given folder, and why, sorted. Raises FileProblem for an unreadable folder."""
+    return sorted(
+        (file.relative_to(path).as_posix(), _why(file))
+        for path in paths
+        if path.is_dir()
+        for file in visible(path)
+        if not _is_read(file)
+    )
+
+
 def files_at(path: Path) -> Iterator[tuple[Path, str]]:
     if path.is_dir():
-        for file in below(path):
+        for file in filter(_is_read, visible(path)):
             yield file, file.relative_to(path).as_posix()
     elif not path.exists():
         raise FileProblem(f"{path} does not exist.")
     elif path.suffix.lower() not in SUFFIXES:
-        raise UnsupportedMediaType(f"{path} is not read; supported are {', '.join(SUFFIXES)}.")
+        raise UnsupportedMediaType(
+            f"{path} is not read; supported are {', '.join(SUFFIXES)}. {CONVERT}"
+        )
     else:
         yield path, path.name
 
 
-def below(folder: Path) -> Iterator[Path]:
+def visible(folder: Path) -> Iterator[Path]:
+    """What is below the folder and not hidden; in the place of folders what is in them, but for
+    links to folders, which could lead around in a circle."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -58,8 +76,19 @@ def below(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            if not entry.is_symlink():
-                yield from below(entry)
-        elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+        if entry.is_dir() and not entry.is_symlink():
+            yield from visible(entry)
+        else:
             yield entry
+
+
+def _is_read(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.is_file()
+
+
+def _why(file: Path) -> str:
+    if file.is_dir():
+        return "a link to a folder"
+    if not file.exists():
+        return "a link that leads nowhere"
+    return "not a file" if not file.is_file() else "a type that is not read"

@@ -93,6 +93,72 @@ async def test_ingest_adds_then_skips_then_replaces(
     assert "0 new, 1 changed, 1 unchanged, 0 failed" in printed, printed
 
 
+async def test_ingest_names_what_it_leaves_out(
+    service: Running, forked: Output, tmp_path: Path
+) -> None:
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7")
+    (tmp_path / "letter.docx").write_bytes(b"PK\x03\x04")
+    nowhere = environment(tmp_path / "data")  # nothing is started for nothing
+    status, printed = await forked("ingest", str(tmp_path), env=nowhere)
+    assert status == 1
+    named = "Left out: letter.docx (a type that is not read), report.pdf (a type that is not read)."
+    assert printed.startswith(f"citestream: There is nothing to read. {named}"), printed
+    assert not (tmp_path / "data").exists()
+    (tmp_path / "one.md").write_text("# One\n\nA document about newts.")
+    arguments = ("ingest", str(tmp_path), "--portfolio", "mixed")
+    status, printed = await forked(*arguments, env=environment(service.data))
+    assert status == 0, printed
+    assert "1 new, 0 changed, 0 unchanged, 0 failed" in printed
+    assert named in printed
+
+
+async def test_ask_answers_from_a_portfolio_of_no_agent(
+    service: Running, forked: Output, tmp_path: Path
+) -> None:
+    (tmp_path / "ferry.md").write_text("# Ferry\n\nThe ferry to Skarholm leaves at noon.")
+    env, question = environment(service.data), "When does the ferry to Skarholm leave?"
+    status, printed = await forked("ingest", str(tmp_path), "--portfolio", "ferries", env=env)
+    assert status == 0, printed
+    status, printed = await forked("ask", question, "--portfolio", "ferries", env=env)
+    assert status == 0, printed
+    assert "leaves at noon. [1]" in printed
+    status, printed = await forked("ask", question, "--portfolio", "ferry", env=env)
+    assert status == 1
+    assert "citestream: There is no portfolio 'ferry'" in printed
+    status, printed = await forked("ask", question, "--tenant", "nowhere", env=env)
+    assert status == 1
+    assert "citestream: There is no such tenant." in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ask", QUESTION),
+        ("key",),
+        ("user", "list"),
+        ("token", "--user", "ada@example.com"),
+        ("ingest", str(Path(__file__).parents[2] / "README.md")),
+    ],
+)
+async def test_a_command_says_where_it_makes_a_new_installation(
+    forked: Output, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("no folder can be made in it")
+    data = tmp_path / "file" / "data"
+    status, printed = await forked(*arguments, env=environment(data))
+    assert status == 1
+    assert printed.startswith(f"Making a new, empty installation in {data}; CITESTREAM_DATA")
+
+
+async def test_help_says_what_ingest_reads_and_how_to_convert_the_rest(
+    forked: Output, tmp_path: Path
+) -> None:
+    status, printed = await forked("ingest", "--help", env=environment(tmp_path))
+    assert status == 0
+    for word in ("HTML", "Lines", "pdftotext", "pandoc", "--tenant"):
+        assert word in printed, printed
+
+
 async def test_a_key_of_a_new_tenant_opens_only_that_tenant(service: Running) -> None:
     status, printed = await output_of("key", "--tenant", "acme", env=environment(service.data))
     assert status == 0, printed
