@@ -9,8 +9,8 @@ from app.ingest.ports import Documents, Upload
 
 log = structlog.get_logger(__name__)
 
-# A third of what a claim lasts: two may fail.
-EVERY_SECONDS = 10.0
+# Two may fail, each after the five seconds that a database has, before a claim lapses (30 s).
+EVERY_SECONDS = 7.0
 
 
 class Claims:
