@@ -8,8 +8,8 @@ from app.errors import AppError
 from app.stores.database import Database
 from app.stores.redis_cache import NoCache, RedisCache
 
-# For each dependency: probes wait for three to five seconds, and one that is merely degraded must not
-# look like a service that is gone.
+# For each dependency: probes wait for three to five seconds, and one that is merely degraded must
+# not look like a service that is gone.
 PATIENCE_SECONDS = 2.0
 
 

@@ -16,7 +16,7 @@ def tune(
         Path, typer.Option(help="The file to write, as YAML; one that is there is replaced.")
     ] = Path("profile.yaml"),
     minutes: Annotated[
-        float, typer.Option(min=0.5, max=60, help="How long to measure, at most.")
+        float, typer.Option(min=1, max=60, help="How long to measure, at most.")
     ] = 3.0,
 ) -> None:
     """Measure this machine and write what suits it as a profile, for `run` and `serve --profile`.

@@ -9,19 +9,21 @@ from pathlib import Path
 from app.bench.machine import Machine, busy, occupied, this_machine
 from app.commands.evaluate import check_writable
 from app.encoder.loading import DEFAULT_CACHE
+from app.errors import InvalidInput
 from app.machine import cores, memory_mb
 from app.profiles import read_profile
 from app.settings import Settings
 from app.tuning.findings import profile
-from app.tuning.measuring import Subject, measure
+from app.tuning.measuring import MEASURED, Subject, measure
 from app.tuning.patience import Patience
 
 Say = Callable[[str], None]
 
 
 async def tune(output: Path, minutes: float, say: Say) -> None:
-    """Raises AppError and ConfigurationError for what is wrong before anything slow starts, and
-    whatever keeps servers from starting."""
+    """Raises AppError and ConfigurationError for what is wrong before anything slow starts,
+    whatever keeps servers from starting, and InvalidInput where the time was too short to measure
+    anything: there is no profile of nothing."""
     check_writable(output)
     settings = Settings()
     machine = await asyncio.to_thread(this_machine)
@@ -36,6 +38,11 @@ async def tune(output: Path, minutes: float, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix="citestream-tune-") as folder:
         await asyncio.to_thread(Path(folder).chmod, 0o711)  # for the system user of root's Postgres
         found = await measure(subject, Path(folder), patience, say)
+    if not any(each.name in MEASURED for each in found):
+        raise InvalidInput(
+            f"In {minutes:g} minutes nothing could be measured on this machine, so no profile is "
+            "written; give it more with --minutes."
+        )
     text = profile(_told(machine, subject), datetime.now().astimezone(), found)
     await asyncio.to_thread(output.write_text, text, "utf-8")
     read_profile(output)

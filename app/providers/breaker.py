@@ -5,6 +5,7 @@ happens to an answer later says little about the next call. No I/O but one log l
 """
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ class Breaker:
         return full and now - self._failures[0] <= self._limits.window_seconds
 
     def _become(self, state: str) -> None:
-        tell = log.warning if state == OPEN else log.info
-        tell("provider breaker", provider=self._name, state=state, before=self.state)
+        level = logging.WARNING if state == OPEN else logging.INFO
+        log.log(level, "provider breaker", provider=self._name, state=state, before=self.state)
         self.state = state
         self._changes += 1
 

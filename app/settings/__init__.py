@@ -30,6 +30,7 @@ from pydantic_settings import (
 )
 
 from app.machine import cores
+from app.settings.models import model_server
 from app.settings.origins import origins
 from app.settings.redis import redis_address
 from app.settings.sections import (
@@ -108,10 +109,14 @@ class Settings(BaseSettings):
     )
 
     openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
-    openai_base_url: str | None = Field(None, validation_alias="OPENAI_BASE_URL")
+    openai_base_url: Annotated[str, AfterValidator(model_server)] | None = Field(
+        None, validation_alias="OPENAI_BASE_URL"
+    )
     openai_model: str = Field("gpt-4o-mini", validation_alias="OPENAI_MODEL")
     mistral_api_key: SecretStr | None = Field(None, validation_alias="MISTRAL_API_KEY")
-    mistral_server_url: str | None = Field(None, validation_alias="MISTRAL_SERVER_URL")
+    mistral_server_url: Annotated[str, AfterValidator(model_server)] | None = Field(
+        None, validation_alias="MISTRAL_SERVER_URL"
+    )
     mistral_model: str = Field("mistral-small-latest", validation_alias="MISTRAL_MODEL")
 
     # In production it refuses to start with what is well enough for trying it out.

@@ -26,12 +26,12 @@ FIELDS = frozenset(
         # of every line
         "event", "level", "timestamp", "pid", "request_id", "logger", "exception", "left_out",
         # of the calls
-        "action", "address", "again_in_seconds", "agent_id", "at", "attempt", "bypasses_rls",
-        "cause", "chars", "chunks", "code", "concern", "count", "endpoint", "fallback",
-        "fallback_code", "method", "ms", "name", "named", "object_id", "object_kind",
+        "action", "address", "again_in_seconds", "agent_id", "at", "attempt", "before",
+        "bypasses_rls", "cause", "chars", "chunks", "code", "concern", "count", "endpoint",
+        "fallback", "fallback_code", "method", "ms", "name", "named", "object_id", "object_kind",
         "owns_tables", "path", "pause_seconds", "portfolio_id", "provider", "reason", "result",
-        "role", "run_id", "seconds", "server", "source", "stages", "stand_in", "status", "subject",
-        "superuser", "tenant_id", "upload", "uploads", "workers",
+        "role", "run_id", "seconds", "server", "source", "stages", "stand_in", "state", "status",
+        "subject", "superuser", "tenant_id", "upload", "uploads", "workers",
     )
 )  # fmt: skip
 

@@ -29,6 +29,12 @@ def smallest_as_good(measured: Mapping[int, float], share: float = AS_GOOD) -> i
     return min(value for value, figure in measured.items() if figure >= share * best)
 
 
+def was_compared(measured: Mapping[int, float], tried: Sequence[int]) -> bool:
+    """Whether what was measured of the settings to be tried says anything: one alone does only
+    where there is no other."""
+    return len(measured) >= min(2, len(tried))
+
+
 def told(measured: Mapping[int, float], unit: str) -> str:
     """`2: 120/s, 4: 131/s`."""
     return ", ".join(f"{value}: {_rounded(figure)}{unit}" for value, figure in measured.items())

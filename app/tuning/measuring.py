@@ -20,6 +20,7 @@ ENCODERS_SHARE = 0.4
 INSTALLATION_SECONDS = 45.0
 # To end what was started.
 END_SECONDS = 8.0
+MEASURED = ("cpu_threads", "batch_tokens", "hnsw_ef_search", "workers", "pool_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ async def measure(
     except TimeoutError:
         if not limit.expired():
             raise
-        say("There is no time left: what was not measured stays as it is shipped.")
+    if missing := [name for name in MEASURED if name not in {each.name for each in found}]:
+        say(f"There is no time left: what was not measured stays as shipped: {', '.join(missing)}.")
     workers = next((each.value for each in found if each.name == "workers"), 1)
     return [*found, _local_cache(subject.memory_mb, workers)]
 

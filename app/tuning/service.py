@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from app.bench.installation import Installation
 from app.bench.processes import serving
-from app.tuning.findings import Finding, most_connections, smallest_as_good, told
+from app.tuning.findings import (
+    Finding,
+    most_connections,
+    smallest_as_good,
+    told,
+    was_compared,
+)
 from app.tuning.patience import Patience
 
 MAX_WORKERS = 16
@@ -37,26 +43,29 @@ async def tune_service(
 ) -> None:
     """`note` takes what is found; nothing of what there was no time left for."""
     most = min(cores, MAX_WORKERS)
+    numbers = list(dict.fromkeys((1, max(1, most // 2), most)))
     by_workers: dict[int, float] = {}
-    for workers in dict.fromkeys((1, max(1, most // 2), most)):
+    for number in numbers:
         if not patience.has(EACH_SECONDS):
             break
-        by_workers[workers] = await _answers(installed, load, workers)
-        say(f"  {workers} workers: {by_workers[workers]:.0f} new answers/s")
-    workers = smallest_as_good(by_workers) if by_workers else 1
-    if by_workers:
+        by_workers[number] = await _answers(installed, load, number)
+        say(f"  {number} workers: {by_workers[number]:.0f} new answers/s")
+    workers = 1
+    if was_compared(by_workers, numbers):
+        workers = smallest_as_good(by_workers)
         why = (
             f"New questions answered by workers, {load.clients} clients: {told(by_workers, '/s')}."
         )
         note(Finding("", "workers", workers, why))
     room = most_connections(CONNECTIONS, workers)
+    sizes = list(dict.fromkeys(min(each, room) for each in load.pools))
     by_size: dict[int, float] = {}
-    for size in dict.fromkeys(min(each, room) for each in load.pools):
+    for size in sizes:
         if not patience.has(EACH_SECONDS):
             break
         by_size[size] = await _answers(installed, load, workers, size)
         say(f"  pools of {size} connections: {by_size[size]:.0f} new answers/s")
-    if by_size:
+    if was_compared(by_size, sizes):
         why = (
             f"New questions answered by connections of each worker, {load.clients} clients: "
             f"{told(by_size, '/s')}. Postgres has {CONNECTIONS} for all."

@@ -258,6 +258,86 @@ async def test_text_of_an_answer_or_document_never_becomes_markup(
     assert complaints == []
 
 
+LONG = " ".join(f"Sentence {number} of a passage." for number in range(200))
+# Whether the whole of what a range or an element shows can be seen, and nothing lies over it.
+SEEN = """(what) => {
+    const passage = document.getElementById("passage");
+    const seen = (x, y) => passage.contains(document.elementFromPoint(x, y));
+    const sheet = passage.getBoundingClientRect();
+    const { left, right, top, bottom } = what(sheet);
+    return top >= sheet.top && bottom <= Math.min(sheet.bottom, innerHeight)
+        && seen((left + right) / 2, top + 1) && seen((left + right) / 2, bottom - 1);
+}"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (844, 390), (768, 1024), (1280, 800)])
+async def test_a_passage_can_be_read_to_its_end_on_any_screen(
+    page: Page, width: int, height: int, complaints: list[str]
+) -> None:
+    await page.set_viewport_size({"width": width, "height": height})
+    source = {"number": 1, "title": "A title", "uri": "file:///a", "chunk_id": 1, "score": 0.5}
+    citation = {**source, "document_id": 1, "quote": LONG, "start": 0, "end": len(LONG)}
+    events = {"type": "token", "content": "Cited. [1]"}, done(citations=[citation])
+    await reply(page, stream({"type": "sources", "sources": [source]}, *events))
+    await ask(page, QUESTION)
+    await page.locator(".prose .cite").click()
+
+    passage = page.get_by_role("complementary")
+    await expect(passage).to_be_visible()
+    await passage.evaluate(
+        "(sheet) => Promise.all(sheet.getAnimations().map((each) => each.finished))"
+    )
+    assert await passage.evaluate(f"(sheet) => ({SEEN})((rect) => rect)")
+    await passage.get_by_role("group").hover()
+    await page.mouse.wheel(0, 100_000)
+    end = """() => {
+        const texts = document.createTreeWalker(
+            document.getElementById("passage-body"), NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) ;
+        const last = document.createRange();
+        last.selectNodeContents(texts.currentNode);
+        last.setStart(texts.currentNode, texts.currentNode.length - 1);
+        return last.getBoundingClientRect();
+    }"""
+    await page.wait_for_function(f"() => ({SEEN})({end})")
+    footer = "() => document.getElementById('passage-footer').getBoundingClientRect()"
+    assert await page.evaluate(f"({SEEN})({footer})")
+
+    # Whoever asks on meanwhile sees what they write.
+    field = await page.get_by_label("Your question").bounding_box()
+    assert field is not None
+    at = [field["x"] + field["width"] / 2, field["y"] + field["height"] / 2]
+    assert await page.evaluate("(at) => document.elementFromPoint(...at).id", at) == "message"
+    await page.get_by_role("button", name="Close the passage").click()
+    await expect(passage).to_be_hidden()
+    assert complaints == []
+
+
+async def test_an_agents_name_can_be_read_on_a_phone(page: Page) -> None:
+    name = "The handbook for everyone"
+    agents = [{"id": 1, "name": name}, {"id": 2, "name": "default"}]
+
+    async def fulfill(route: Route) -> None:
+        await route.fulfill(json={"items": agents, "next_cursor": None})
+
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.route("**/api/agents", fulfill)
+    await page.reload()
+    choice = page.get_by_label("Agent")
+    await expect(choice).to_be_visible()
+    # As wide as a choice that is as wide as it wants to be.
+    missing = """(choice) => {
+        const free = choice.cloneNode(true);
+        free.style = "position: absolute; width: max-content; max-width: none";
+        choice.after(free);
+        const wanted = free.offsetWidth;
+        free.remove();
+        return wanted - choice.offsetWidth;
+    }"""
+    assert await choice.evaluate(missing) <= 0
+    assert await page.evaluate("document.documentElement.scrollWidth") == 360
+
+
 async def test_a_failure_keeps_the_partial_answer_and_offers_to_retry(page: Page) -> None:
     failure = {"type": "error", "code": "x", "message": "It took too long.", "retryable": True}
     await reply(page, stream({"type": "token", "content": "The first half"}, failure))

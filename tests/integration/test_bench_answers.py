@@ -3,6 +3,7 @@ and the yardstick answer the same questions."""
 
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from app.bench.zipf import Workload
 from app.tuning.findings import Finding
 from app.tuning.patience import Patience
 from app.tuning.search import tune_search
-from app.tuning.service import Load, tune_service
+from app.tuning.service import EACH_SECONDS, Load, tune_service
 
 VARIABLES = {
     **memory.VARIABLES,
@@ -170,3 +171,14 @@ async def test_what_suits_the_machine_is_found_on_the_same_installation(
     await tune_search(running, Patience(0), lines.append, found.append)
     await tune_service(running, 1, Patience(0), lines.append, found.append, load)
     assert len(found) == 3
+
+
+async def test_what_there_was_no_time_to_compare_is_not_found(running: Installation) -> None:
+    found: list[Finding] = []
+    lines: list[str] = []
+    load = Load(clients=2, questions=4, warm=2, turns=1, pools=(2, 3))
+    seconds = count()  # one passes whenever somebody looks
+    patience = Patience(EACH_SECONDS + 2, lambda: next(seconds))
+    await tune_service(running, 1, patience, lines.append, found.append, load)
+    assert [line.partition(":")[0] for line in lines] == ["  1 workers", "  pools of 2 connections"]
+    assert [each.name for each in found] == ["workers"]

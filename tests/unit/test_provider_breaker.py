@@ -1,5 +1,6 @@
 """When a provider is left alone, and when it is asked again."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,7 @@ from structlog.testing import capture_logs
 
 from app.providers.breaker import Breaker, BreakerLimits, Breakers
 from app.providers.policy import pause
+from tests.support.logged import logged
 
 LIMITS = BreakerLimits(failures=3, window_seconds=60, open_seconds=10)
 
@@ -126,6 +128,21 @@ def test_every_change_of_state_is_one_line(breaker: Breaker, clock: Clock) -> No
         ("info", "open", "half open"),
         ("info", "half open", "closed"),
     ]
+
+
+def test_the_line_in_the_log_says_which_state(breaker: Breaker) -> None:
+    with logged() as text:
+        fail(breaker)
+    line = json.loads(text.getvalue())
+    told = {name: line[name] for name in ("event", "level", "provider", "before", "state")}
+    assert told == {
+        "event": "provider breaker",
+        "level": "warning",
+        "provider": "openai",
+        "before": "closed",
+        "state": "open",
+    }
+    assert "left_out" not in line
 
 
 def test_one_breaker_for_each_provider_address_and_key(clock: Callable[[], float]) -> None:

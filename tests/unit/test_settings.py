@@ -26,6 +26,13 @@ def settings(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Sett
         ("DATABASE_URL", "postgresql+asyncpg://secret@host/name"),
         ("DATABASE_OWNER_URL", "secret"),
         ("REDIS_URL", "secret:6379"),
+        ("OPENAI_BASE_URL", "secret:11434/v1"),
+        ("OPENAI_BASE_URL", "secret.example.com/v1"),
+        ("OPENAI_BASE_URL", "http:///secret"),
+        ("OPENAI_BASE_URL", "http://secret:port/v1"),
+        ("OPENAI_BASE_URL", "http://secret/v1 "),
+        ("MISTRAL_SERVER_URL", "ftp://secret/v1"),
+        ("MISTRAL_SERVER_URL", "//secret/v1"),
         ("PORT", "many"),
         ("CITESTREAM_WORKERS", "-1"),
         ("CITESTREAM_WORKERS", "88"),
@@ -37,6 +44,14 @@ def test_what_would_do_nothing_or_harm_is_refused_by_name(
     with pytest.raises(ConfigurationError, match=variable) as refused:
         settings(monkeypatch, {variable: value})
     assert "secret" not in str(refused.value)
+
+
+def test_a_models_address_without_a_scheme_is_told_with_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = "^OPENAI_BASE_URL: it begins with http:// or https:// and a host, as https://.* does.$"
+    with pytest.raises(ConfigurationError, match=told):
+        settings(monkeypatch, {"OPENAI_BASE_URL": "localhost:11434/v1"})
 
 
 def test_a_section_that_is_not_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +68,9 @@ def test_a_section_that_is_not_json_is_refused(monkeypatch: pytest.MonkeyPatch) 
         ({"CITESTREAM_LOG_LEVEL": "WARNING"}, "log_level", "WARNING"),
         ({"REDIS_URL": "unix:///run/valkey.sock"}, "redis_url", "unix:///run/valkey.sock"),
         ({"DATABASE_URL": "postgres://a@/b"}, "database_url", "postgres://a@/b"),
+        ({"OPENAI_BASE_URL": ""}, "openai_base_url", None),
+        ({"OPENAI_BASE_URL": "HTTP://[::1]:9/v1"}, "openai_base_url", "HTTP://[::1]:9/v1"),
+        ({"MISTRAL_SERVER_URL": "https://u:p@h/?a=b"}, "mistral_server_url", "https://u:p@h/?a=b"),
     ],
 )
 def test_what_is_read(

@@ -4,7 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import app as cli
+from app.commands.tune import tune
+from app.errors import InvalidInput
 from app.profiles import read_profile
 from app.tuning.findings import (
     Finding,
@@ -13,6 +17,7 @@ from app.tuning.findings import (
     profile,
     smallest_as_good,
     told,
+    was_compared,
 )
 from app.tuning.measuring import Subject, measure
 from app.tuning.patience import Patience
@@ -32,6 +37,22 @@ WHEN = datetime(2026, 1, 31, tzinfo=UTC)
 )
 def test_the_smallest_that_is_as_good_as_the_best(measured: dict[int, float], chosen: int) -> None:
     assert smallest_as_good(measured) == chosen
+
+
+@pytest.mark.parametrize(
+    ("measured", "tried", "compared"),
+    [
+        ({}, [5, 10, 20], False),
+        ({5: 9.0}, [5, 10, 20], False),
+        ({5: 9.0, 10: 8.0}, [5, 10, 20], True),
+        ({3: 9.0}, [3], True),  # all that fits
+        ({}, [3], False),
+    ],
+)
+def test_one_alone_is_compared_with_nothing(
+    measured: dict[int, float], tried: list[int], compared: bool
+) -> None:
+    assert was_compared(measured, tried) is compared
 
 
 @pytest.mark.parametrize(
@@ -75,6 +96,25 @@ async def test_without_time_there_is_still_a_profile(tmp_path: Path) -> None:
     file = tmp_path / "measured.yaml"
     file.write_text(profile("a machine", WHEN, found))
     assert read_profile(file).values == {"cache": {"local_mb": 40}}
+    assert said[-1] == (
+        "There is no time left: what was not measured stays as shipped: "
+        "cpu_threads, batch_tokens, hnsw_ef_search, workers, pool_size."
+    )
+
+
+async def test_a_profile_of_nothing_is_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    with pytest.raises(InvalidInput, match=r"nothing could be measured.*--minutes\."):
+        await tune(file, 0, lambda _: None)
+    assert not file.exists()
+
+
+def test_too_little_time_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    refused = CliRunner().invoke(cli, ["tune", "--minutes", "0.9", "--output", str(file)])
+    assert refused.exit_code == 2
+    assert "greater than or equal to 1" in " ".join(refused.output.replace("│", " ").split())
+    assert not file.exists()
 
 
 def test_patience_ends() -> None:
