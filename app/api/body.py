@@ -70,7 +70,7 @@ def parse_json(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
         raise RequestValidationError(
             [{**detail, "loc": ("body", *detail["loc"])} for detail in found]
         ) from None

@@ -40,7 +40,16 @@ SENTENCES = {
     "uuid_type": "must be a UUID",
     "int_parsing": "must be an integer",
     "int_type": "must be an integer",
+    "int_parsing_size": "is an integer of too many digits",
     "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "timezone_aware": "must name its zone, as in 2030-01-31T12:00:00Z",
+    "datetime_from_date_parsing": "must be a time such as 2030-01-31T12:00:00Z",
+}
+# Of all patterns that a field must have.
+PATTERNS = {
+    r"^[\x21-\x7e]+$": "must have visible ASCII characters only, and no spaces",
+    r"^(user|key):[1-9][0-9]{0,17}$": "must be a subject such as user:1 or key:1",
 }
 
 # The component `Problem` of the OpenAPI document (see `app.api.openapi`).
@@ -149,10 +158,14 @@ async def _app_error(request: Request, error: AppError) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    errors = [
-        {"field": _field(found["loc"]), "message": _message(found)}
-        for found in error.errors()[:MAX_ERRORS]
-    ]
+    errors: list[dict[str, str]] = []
+    for found in error.errors():
+        item = {"field": _field(found["loc"]), "message": _message(found)}
+        # Of a parameter that may be left out pydantic says also that it could have been.
+        if found["type"] != "none_required" and item not in errors:
+            errors.append(item)
+        if len(errors) == MAX_ERRORS:
+            break
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors) + "."
     return problem(request.state.request_id, 422, "invalid_input", detail, errors=errors)
 
@@ -183,13 +196,30 @@ def _allowed(request: Request) -> list[str]:
 
 
 def _field(location: Sequence[str | int]) -> str:
-    """`("body", "documents", 0, "title")` as `documents[0].title`; the body itself as `body`."""
+    """`("body", "documents", 0, "title")` as `documents[0].title`; the body itself as `body`. A
+    parameter is no more than its name, whatever type of Python's it was tried as."""
+    parts = location[1:] if location[0] == "body" else location[1:2]
     name = ""
-    for part in location[1:]:
+    for part in parts:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
     return name[:MAX_FIELD_CHARS] or str(location[0])
 
 
 def _message(found: Mapping[str, Any]) -> str:
-    sentence = SENTENCES.get(found["type"], found["msg"])
+    kind, context = found["type"], found.get("ctx", {})
+    sentence = SENTENCES.get(kind, found["msg"])
+    if kind in ("too_short", "string_too_short"):
+        sentence = f"must have at least {_counted(context, 'min_length')}"
+    elif kind in ("too_long", "string_too_long"):
+        sentence = f"must have at most {_counted(context, 'max_length')}"
+    elif kind == "string_pattern_mismatch":
+        sentence = PATTERNS.get(context["pattern"], sentence)
+    elif kind == "literal_error" and context["expected"] in ("True", "False"):
+        sentence = f"must be {context['expected'].lower()}"
     return str(sentence).removeprefix("Input ").rstrip(".")
+
+
+def _counted(context: Mapping[str, Any], bound: str) -> str:
+    """The bound of a list's items or of a text's characters."""
+    number, noun = context[bound], "item" if context.get("field_type") == "List" else "character"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.chat.language import normalise_language
@@ -19,6 +29,7 @@ from app.ingest.ports import NewDocument
 from app.outgoing.urls import MAX_URL_CHARS
 
 MAX_DOCUMENTS = 1000
+MAX_FILTERS, MAX_FILTER_KEY_CHARS, MAX_FILTER_CHARS = 20, 100, 1000
 # A key of four characters would be shown as a whole by its last four. The longest are tokens of
 # companies' gateways.
 MIN_API_KEY_CHARS, MAX_API_KEY_CHARS = 8, 4096
@@ -70,6 +81,31 @@ def _check_api_key(value: str) -> None:
         )
 
 
+def _one_of_the_types(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Pydantic would say of each of the types how the value is not of it."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise PydanticCustomError(
+            "filter_value",
+            f"must be a text of at most {MAX_FILTER_CHARS:,} characters, a number, true, false or "
+            "null",
+        ) from None
+
+
+def _check_filters(value: Any) -> Any:
+    """The bounds that OpenAPI states, in words: pydantic names a field that nobody sent."""
+    if not isinstance(value, dict):
+        return value  # said by the type
+    if len(value) > MAX_FILTERS:
+        raise PydanticCustomError("filters", f"must have at most {MAX_FILTERS} fields")
+    if not all(1 <= len(key) <= MAX_FILTER_KEY_CHARS for key in value):
+        raise PydanticCustomError(
+            "filters", f"must have fields with names of 1 to {MAX_FILTER_KEY_CHARS} characters"
+        )
+    return value
+
+
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Boolean = Annotated[bool, Strict()]
@@ -96,11 +132,15 @@ ApiKey = Annotated[
 ]
 Title = Annotated[str, chars(1, MAX_TITLE_CHARS)]
 Uri = Annotated[str, chars(1, MAX_URI_CHARS)]
-FilterKey = Annotated[str, Field(min_length=1, max_length=100)]
-FilterText = Annotated[str, Field(max_length=1000)]
+FilterKey = Annotated[str, Field(min_length=1, max_length=MAX_FILTER_KEY_CHARS)]
+FilterText = Annotated[str, Field(max_length=MAX_FILTER_CHARS)]
+FilterValue = Annotated[
+    FilterText | Boolean | Integer | Number | None, WrapValidator(_one_of_the_types)
+]
 Filters = Annotated[
-    dict[FilterKey, FilterText | Boolean | Integer | Number | None],
-    Field(max_length=20, description="Equalities on the documents' metadata."),
+    dict[FilterKey, FilterValue],
+    Field(max_length=MAX_FILTERS, description="Equalities on the documents' metadata."),
+    BeforeValidator(_check_filters),
 ]
 
 

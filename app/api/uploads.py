@@ -1,8 +1,8 @@
 """Documents as they come in over HTTP: a JSON list of texts and of URLs, or files."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 from fastapi import Request
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -18,9 +18,11 @@ from app.api.body import (
 )
 from app.api.imports import import_documents
 from app.api.schemas import MAX_DOCUMENTS, DocumentsBody
-from app.errors import InvalidInput, MalformedBody, UnsupportedMediaType
+from app.errors import InvalidInput, MalformedBody, TooLarge, UnsupportedMediaType
 from app.ingest.ports import NewDocument, Reader
 from app.outgoing.fetch import Pages
+
+SHOWN_NAME_CHARS = 100
 
 
 async def read_documents(
@@ -51,12 +53,12 @@ async def _read_files(request: Request, limit: int, reader: Reader) -> list[NewD
     form = await _read_form(request, limit)
     documents: list[NewDocument] = []
     try:
-        for name, part in form.multi_items():
+        for position, (name, part) in enumerate(form.multi_items(), start=1):
             if not isinstance(part, UploadFile):
                 raise InvalidInput(f"The part `{name[:100]}` is not a file; send files only.")
-            documents += await reader.parse(
-                part.filename or "", await part.read(), part.content_type, MAX_DOCUMENTS
-            )
+            data, file = await part.read(), part.filename or ""
+            with _naming(position, file):
+                documents += await reader.parse(file, data, part.content_type, MAX_DOCUMENTS)
     finally:
         await form.close()
     if not documents:
@@ -64,6 +66,17 @@ async def _read_files(request: Request, limit: int, reader: Reader) -> list[NewD
     if len(documents) > MAX_DOCUMENTS:
         raise InvalidInput(f"Send at most {MAX_DOCUMENTS:,} documents at once.")
     return documents
+
+
+@contextmanager
+def _naming(position: int, name: str) -> Iterator[None]:
+    """What is wrong with a file says with which; its name may be anything at all."""
+    try:
+        yield
+    except (InvalidInput, TooLarge, UnsupportedMediaType) as error:
+        visible = "".join(char if char.isprintable() else "�" for char in name[:SHOWN_NAME_CHARS])
+        file = f"File {position} (“{visible}”)" if name else f"File {position}"
+        raise type(error)(f"{file}: {error.message}") from error
 
 
 async def _read_form(request: Request, limit: int) -> FormData:

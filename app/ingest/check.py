@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from app.chat.normalise import is_invisible
 from app.errors import InvalidInput
 from app.ingest.errors import DocumentTooLarge, EmptyDocument, InvalidMetadata, InvalidText
 from app.ingest.ports import NewDocument
@@ -26,16 +27,20 @@ def check_document(document: NewDocument, max_bytes: int) -> None:
 
 def check_title(title: str) -> None:
     check_characters("`title`", title)
-    if not title.strip() or len(title) > MAX_TITLE_CHARS:
-        raise InvalidInput(f"`title` must have 1 to {MAX_TITLE_CHARS} characters.")
+    if len(title) > MAX_TITLE_CHARS or is_invisible(title):
+        raise InvalidInput(
+            f"`title` must have 1 to {MAX_TITLE_CHARS} characters, one of them visible."
+        )
 
 
 def check_uri(uri: str | None) -> None:
     if uri is None:
         return
     check_characters("`uri`", uri)
-    if not uri.strip() or len(uri) > MAX_URI_CHARS:
-        raise InvalidInput(f"`uri` must have 1 to {MAX_URI_CHARS} characters, or be left out.")
+    if len(uri) > MAX_URI_CHARS or is_invisible(uri):
+        raise InvalidInput(
+            f"`uri` must have 1 to {MAX_URI_CHARS} characters, one of them visible, or be left out."
+        )
 
 
 def check_text(text: str, max_bytes: int | None = None) -> None:
@@ -45,6 +50,8 @@ def check_text(text: str, max_bytes: int | None = None) -> None:
     if max_bytes is not None and len(text) > max_bytes:
         raise too_large(max_bytes)
     size = check_characters("The text", text)
+    if is_invisible(text):
+        raise EmptyDocument
     if max_bytes is not None and size > max_bytes:
         raise too_large(max_bytes)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import httpx2
 
-from app.api.routes import ROUTERS
+from app.api.routes import OF_CALLERS, OF_MACHINES, OF_STRANGERS
 from tests.support.api_fakes import (
     AGENT,
     CONVERSATION,
@@ -328,7 +328,7 @@ async def test_health(world: World, client: httpx2.AsyncClient) -> None:
 
 async def test_openapi_describes_every_call_that_speaks_json(client: httpx2.AsyncClient) -> None:
     described = (await client.get("/openapi.json")).json()
-    for router in ROUTERS:
+    for router in (*OF_CALLERS, *OF_STRANGERS, *OF_MACHINES):
         for route in router.routes:
             if route.path == "/metrics":  # type: ignore[attr-defined]
                 continue

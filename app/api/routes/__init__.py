@@ -1,7 +1,11 @@
 """The calls of the HTTP contract, one module per noun."""
 
-from fastapi import APIRouter
+from collections.abc import Awaitable, Callable
 
+from fastapi import APIRouter, Depends
+
+from app.api.auth import authenticate
+from app.api.params import check_parameters
 from app.api.routes import (
     agents,
     audit,
@@ -20,7 +24,8 @@ from app.api.routes import (
     users,
 )
 
-ROUTERS: tuple[APIRouter, ...] = (
+# Their callers are known before a word is said about a request: strangers are told nothing else.
+OF_CALLERS: tuple[APIRouter, ...] = (
     chat.router,
     runs.router,
     retrieve.router,
@@ -34,6 +39,25 @@ ROUTERS: tuple[APIRouter, ...] = (
     audit.router,
     users.router,
     keys.router,
-    session.router,
-    health.router,
+)
+# Where strangers become callers.
+OF_STRANGERS: tuple[APIRouter, ...] = (session.router,)
+# Parameters that they do not know are nothing to what asks for them: balancers, Prometheus.
+OF_MACHINES: tuple[APIRouter, ...] = (health.router,)
+
+
+def _together(
+    routers: tuple[APIRouter, ...], *checks: Callable[..., Awaitable[object]]
+) -> APIRouter:
+    """One router of all of them, each call of which is checked so before it is made."""
+    one = APIRouter(dependencies=[Depends(check) for check in checks])
+    for router in routers:
+        one.include_router(router)
+    return one
+
+
+ROUTERS: tuple[APIRouter, ...] = (
+    _together(OF_CALLERS, authenticate, check_parameters),
+    _together(OF_STRANGERS, check_parameters),
+    *OF_MACHINES,
 )

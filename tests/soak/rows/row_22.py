@@ -68,6 +68,8 @@ async def scenario(
     for name in (SENT, *WRONG):
         yield name, counts[name]
     yield "exit status", status
+    # Every portfolio may have been deleted, as was asked.
+    await running.portfolio()
     alive = await running.json("GET", "/api/portfolios")
     yield "portfolios listed afterwards", len(alive["items"])
 
