@@ -65,13 +65,15 @@ class RunStreams(Shared, Protocol):
 
 class RemoteRun:
     """Like a `Run`, for who attaches to one; its log is, or was, in another process. `last` is
-    the number of its last event where it is finished."""
+    the number of its last event where it is finished and that is there; `over`: it is finished,
+    wherever its events are."""
 
     def __init__(
         self,
         scope: Scope,
         run_id: UUID,
         last: int | None,
+        over: bool,
         streams: RunStreams,
         stored: Callable[[], Awaitable[Turn]],
         encode: Encode,
@@ -80,6 +82,7 @@ class RemoteRun:
         self.finished = last is not None
         self.scope = scope
         self._last = last
+        self._over = over
         self._streams = streams
         self._stored = stored
         self._encode = encode
@@ -88,17 +91,15 @@ class RemoteRun:
         """As of a `Run`. Its events come here a little later than where it is made."""
         if self._last is not None:
             return after < self._last
+        passed: Passed | None = None
         for _ in range(LOOKS if after else 0):
             passed = await self._streams.passed(self.scope, self.id)
-            if passed is None or after < passed.last:
-                break
-            if after == passed.last or passed.ended:
-                return not passed.ended
+            if passed is not None and (after <= passed.last or passed.ended):
+                return after < passed.last or not passed.ended
             await asyncio.sleep(LOOK_SECONDS)
-        else:
-            if after:
-                raise InvalidInput(f"This run has no event {after} yet.")
-        return True
+        if passed is not None and not self._over:
+            raise InvalidInput(f"This run has no event {after} yet.")
+        return True  # whoever follows hears what is wrong
 
     async def opening(self) -> None:
         """Its first event has long been there."""

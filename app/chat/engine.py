@@ -115,7 +115,7 @@ class Engine:
         run = self.runs.find(scope, run_id)
         if run is not None and run is not here:
             return run
-        return RemoteRun(scope, run_id, last, self.streams, stored, self._encode)
+        return RemoteRun(scope, run_id, last, over, self.streams, stored, self._encode)
 
     async def remove(
         self,

@@ -195,8 +195,9 @@ async def test_a_turn_cannot_be_stored_under_what_is_foreign(
     scope = await stores.tenant()
     agent = await stores.agents.create(scope, {"name": "own"})
     foreign_agent, foreign_conversation = turn(filled.agent_id), filled.conversation_id
-    await stores.conversations.store_turn(scope, foreign_agent)
-    await stores.conversations.store_turn(scope, turn(agent.id, foreign_conversation))
+    for foreign in (foreign_agent, turn(agent.id, foreign_conversation)):
+        with pytest.raises(NotFound):
+            await stores.conversations.store_turn(scope, foreign)
     made = await stores.behind(
         "SELECT count(*) FROM runs WHERE tenant_id = $1 OR id = $2",
         scope.tenant_id,

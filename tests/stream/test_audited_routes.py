@@ -112,8 +112,10 @@ async def test_who_was_denied_and_what_was_not_there(live: Live, tenant: Tenant)
 async def test_an_object_is_recorded_however_its_id_is_written(tenant: Tenant) -> None:
     body = {"email": f"{unique('ada')}@example.com"}
     user = (await tenant.call("POST", "/api/users", 201, json=body)).json()["id"]
-    for written in (f"%20{user}", f"+{user}", f"0{user}", f"{user}.0"):
+    for written in (f"{user}", f"0{user}", f"00{user}"):
         await tenant.call("PATCH", f"/api/users/{written}", 200, json={"name": written})
+    for written in (f"%20{user}", f"+{user}", f"{user}.0"):
+        await tenant.call("PATCH", f"/api/users/{written}", 422, json={"name": written})
     portfolios = [
         (await tenant.call("POST", "/api/portfolios", 201, json={"name": unique("p")})).json()["id"]
         for _ in range(2)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -138,7 +139,10 @@ async def test_where_the_first_is_cancelled_before_its_first_token_it_is_one_cal
         run_id = (await anext(telling))["run_id"]
         await arrival(vendor, before)
         others = [asyncio.create_task(modelled.stream(agent, QUESTION)) for _ in range(3)]
-        await running(modelled, 4)
+        scope = await modelled.services.credentials.default_scope()
+        first = modelled.services.engine.runs.shared(scope.tenant_id, UUID(run_id))
+        assert first is not None
+        await until(lambda: first._sharing == 3)
         await modelled.json("POST", f"/api/runs/{run_id}/cancel", 202)
         last = [each async for each in telling][-1]
         gate.set()
