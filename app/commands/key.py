@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -12,10 +13,9 @@ from app.api.services import Services
 from app.chat.keys import KeyRecord
 from app.chat.model import Scope
 from app.commands.auditing import record
+from app.commands.pages import every
 from app.commands.portfolios import known_portfolio
 from app.commands.tenants import open_tenant
-
-PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,7 @@ async def make_key(tenant: str, wanted: Wanted) -> str:
 async def list_keys(tenant: str) -> list[KeyRecord]:
     """Those of a tenant that are not revoked."""
     async with open_tenant(tenant) as (services, scope):
-        found: list[KeyRecord] = []
-        after: str | None = None
-        while True:
-            page = await services.keys.list(scope, PAGE, after)
-            found += page.items
-            if (after := page.next) is None:
-                return found
+        return [key async for key in every(partial(services.keys.list, scope))]
 
 
 async def revoke_key(tenant: str, key_id: int) -> None:

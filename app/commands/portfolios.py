@@ -1,23 +1,19 @@
 """Portfolios by the names that are typed."""
 
+from functools import partial
+
 from app.api.services import Services
 from app.chat.model import Scope
+from app.commands.pages import every
 from app.errors import NotFound
-
-PAGE = 200
 
 
 async def find_portfolio(services: Services, scope: Scope, name: str) -> int | None:
     """The id of the tenant's portfolio of this name."""
-    after = None
-    while True:
-        page = await services.portfolios.list(scope, PAGE, after)
-        for record in page.items:
-            if record.name == name:
-                return record.id
-        if page.next is None:
-            return None
-        after = page.next
+    async for portfolio in every(partial(services.portfolios.list, scope)):
+        if portfolio.name == name:
+            return portfolio.id
+    return None
 
 
 async def portfolio_named(services: Services, scope: Scope, name: str) -> int:

@@ -1,13 +1,14 @@
 """`citestream user`: who may sign in to a tenant, for whoever runs the server."""
 
+from functools import partial
+
 from rich.console import Console
 from rich.table import Table
 
 from app.chat.administration import UserRecord
 from app.commands.auditing import record
+from app.commands.pages import every
 from app.commands.tenants import open_tenant
-
-PAGE = 100
 
 
 async def add_user(email: str, tenant: str, role: str, name: str) -> UserRecord:
@@ -20,14 +21,8 @@ async def add_user(email: str, tenant: str, role: str, name: str) -> UserRecord:
 
 async def list_users(tenant: str) -> list[UserRecord]:
     """All of a tenant's, disabled ones too."""
-    found: list[UserRecord] = []
     async with open_tenant(tenant) as (services, scope):
-        after: str | None = None
-        while True:
-            page = await services.users.list(scope, PAGE, after)
-            found += page.items
-            if (after := page.next) is None:
-                return found
+        return [user async for user in every(partial(services.users.list, scope))]
 
 
 async def disable_user(email: str, tenant: str) -> UserRecord:
