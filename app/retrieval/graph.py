@@ -8,9 +8,10 @@ their entities as in HippoRAG (B. J. Gutiérrez et al., NeurIPS 2024), whose res
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from app.chat.names import MAX_NAME_WORDS, words
 
@@ -45,40 +46,26 @@ def candidate_keys(question: str) -> list[str]:
 def rank(links: Sequence[Link], limit: int) -> dict[int, float]:
     """The at most `limit` chunks where the walker is most often, best first, each with the
     logarithm of its share: a share falls by a factor with every step, its logarithm by steps, so
-    what is two hops away is still comparable with what the question names."""
-    chunks_of = {link.key: link.chunks for link in links if link.chunks}
-    start = starting_points([link for link in links if link.asked and link.chunks])
-    steps = steps_to_names(chunks_of)
-    at_names: Mapping[str, float] = start
-    at_chunks: dict[int, float] = {}
+    what is two hops away is still comparable with what the question names.
+
+    A walk starts at a rare name more often, which says more about what is meant: by the inverse of
+    how many chunks it is in. From a chunk it steps to each of its names by the inverse root of
+    that: a name in many chunks connects them less.
+    """
+    names = [link for link in links if link.chunks]
+    if not any(link.asked for link in names):
+        return {}
+    sizes = np.array([len(link.chunks) for link in names])
+    start = np.array([float(link.asked) for link in names]) / sizes
+    start /= start.sum()
+    # An edge for each chunk of each name: both by their places.
+    ids, chunk = np.unique(np.concatenate([link.chunks for link in names]), return_inverse=True)
+    name = np.repeat(np.arange(len(names)), sizes)
+    weights = sizes[name] ** -0.5
+    steps = weights / np.bincount(chunk, weights)[chunk]
+    at_names = start
     for _ in range(ROUNDS):
-        at_chunks = defaultdict(float)
-        for key, share in at_names.items():
-            for chunk in chunks_of[key]:
-                at_chunks[chunk] += share / len(chunks_of[key])
-        at_names = {key: RESTART * share for key, share in start.items()}
-        for chunk, share in at_chunks.items():
-            for key, part in steps[chunk]:
-                at_names[key] = at_names.get(key, 0.0) + (1 - RESTART) * share * part
-    best = sorted(at_chunks.items(), key=lambda each: (-each[1], each[0]))
-    return {chunk: math.log(share) for chunk, share in best[:limit]}
-
-
-def starting_points(asked: Sequence[Link]) -> dict[str, float]:
-    """Where walks start, and how often: a rare name says more about what is meant."""
-    total = sum(1 / len(link.chunks) for link in asked)
-    return {link.key: 1 / len(link.chunks) / total for link in asked}
-
-
-def steps_to_names(chunks_of: Mapping[str, Sequence[int]]) -> dict[int, list[tuple[str, float]]]:
-    """From each chunk the probability of a step to each of its names: a name in many chunks
-    connects them less, so by the inverse root of how many."""
-    weights: dict[int, list[tuple[str, float]]] = defaultdict(list)
-    for key, chunks in chunks_of.items():
-        weight = len(chunks) ** -0.5
-        for chunk in chunks:
-            weights[chunk].append((key, weight))
-    return {
-        chunk: [(key, weight / sum(each for _, each in names)) for key, weight in names]
-        for chunk, names in weights.items()
-    }
+        at_chunks = np.bincount(chunk, (at_names / sizes)[name])
+        at_names = RESTART * start + (1 - RESTART) * np.bincount(name, at_chunks[chunk] * steps)
+    best = np.lexsort((ids, -at_chunks))[:limit]
+    return {int(ids[place]): math.log(at_chunks[place]) for place in best if at_chunks[place]}

@@ -210,7 +210,7 @@ ALTER FUNCTION {function} RESET enable_seqscan;
 
 
 def upgrade() -> None:
-    run_script(_rank_chunks())
+    run_script(rank_chunks())
     run_script(SEARCH_PAIRS)
     for function in GRAPH:
         run_script(PLANNED_ONCE.format(function=function))
@@ -223,7 +223,7 @@ def downgrade() -> None:
     run_script(_replacing(_former("0007_keywords").SEARCH))
 
 
-def _rank_chunks() -> str:
+def rank_chunks() -> str:
     """The function, with what its comments say that it looks for in their place."""
     script = RANK_CHUNKS.replace("{nearer}", "t.weights <#> v_query <= v_farthest")
     return re.sub(r"-- look: (.*)", lambda found: LOOK.format(terms=found[1]).strip(), script)

@@ -1,8 +1,11 @@
 """The yardstick, the provider and the clients of `citestream bench concurrency` and `memory`."""
 
 import asyncio
+import re
+import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -102,7 +105,7 @@ async def test_what_is_asked_while_the_model_is_busy_goes_together() -> None:
 def test_questions_are_all_different_and_alike_in_kind() -> None:
     some = questions(0, 5_000)
     assert len(set(some)) == 5_000 and some[100:200] == questions(100, 100)
-    assert STRIDE % 2 and STRIDE % 5  # so that all 400,000 come before one comes again
+    assert STRIDE % 2 and STRIDE % 3 and STRIDE % 5  # so that all come before one comes again
     assert {analyze_query_complexity(each)[1] for each in some} == {8}
 
 
@@ -110,6 +113,18 @@ def test_a_paragraph_is_a_chunk() -> None:
     made = list(documents(50))
     assert len(made) == 5
     assert {len(split(each.text, 900)) for each in made} == {10}
+
+
+def test_what_is_asked_for_is_as_rare_as_in_real_texts() -> None:
+    """Beside the shares of passages that the rarest words of XQuAD's questions are in."""
+    chunks = [piece for each in documents(2_000) for piece in each.text.split("\n\n")]
+    held = Counter(word for chunk in chunks for word in set(re.findall(r"\w+", chunk)))
+    shares = [
+        sorted(held[word] / len(chunks) for word in re.findall(r"\w+", each) if held[word])
+        for each in questions(0, 200)
+    ]
+    rarest, second, third, *_ = [statistics.median(column) for column in zip(*shares, strict=False)]
+    assert 0.002 < rarest < 0.008 and 0.004 < second < 0.016 and 0.008 < third < 0.032, shares[0]
 
 
 @asynccontextmanager
