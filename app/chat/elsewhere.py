@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 from uuid import UUID
 
+from app.chat.event_log import Encode
 from app.chat.events import Answer, Event
 from app.chat.flights import Shared
 from app.chat.model import Scope
 from app.chat.ports import Turn
 from app.chat.replay import failed, replay
-from app.chat.run import Encode, Run
+from app.chat.run import Run
 from app.errors import AppError, Interrupted, InvalidInput, Unavailable, named
 
 # How often, how long after each other, to look whether an event has come that a reader names.

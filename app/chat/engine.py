@@ -10,12 +10,12 @@ from uuid import UUID
 
 from app.chat.cached import Cached
 from app.chat.elsewhere import AnyRun, RemoteRun, RunStreams, told
+from app.chat.event_log import Encode
 from app.chat.events import Answer, Event
 from app.chat.model import CacheMode, Claim, Question, Scope
 from app.chat.pipeline import Pipeline
 from app.chat.ports import IdempotencyKey, Reserve, Turn
 from app.chat.producing import Producer, Watcher
-from app.chat.run import Encode
 from app.chat.runs import Runs
 from app.chat.warming import Warmed
 from app.errors import AppError, InvalidInput, NotFound, Unavailable

@@ -13,11 +13,12 @@ from typing import Protocol
 
 import structlog
 
+from app.chat.event_log import Encode
 from app.chat.flights import heir_id
 from app.chat.pipeline import Pipeline
 from app.chat.plan import Draft, Plan
 from app.chat.replay import failed
-from app.chat.run import Encode, Run
+from app.chat.run import Run
 from app.chat.runs import Runs
 from app.errors import AppError, Interrupted, Unavailable
 

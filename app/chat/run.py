@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from uuid import UUID
 
-from app.chat.events import Answer, Done, Event, Failed, Token
+from app.chat.event_log import Encode, EventLog
+from app.chat.events import Answer, Done, Event, Failed
 from app.chat.model import Scope
 from app.errors import AppError, InvalidInput
 
@@ -18,8 +19,6 @@ from app.errors import AppError, InvalidInput
 # 16 KB; what a connection does not take is in memory twice, for each of its readers.
 FRAMES_AT_ONCE = 64
 BYTES_AT_ONCE = 16 * 1024
-
-Encode = Callable[[int, Event], bytes]
 
 
 class Run:
@@ -41,10 +40,8 @@ class Run:
         # What goes on for those who share it, where it was cancelled by whom it belongs to.
         self.heir: Run | None = None
         self._grace = grace_seconds
-        self._encode = encode
         self._changed = changed
-        self._events: list[Event] = []
-        self._frames: list[bytes] = []
+        self._log = EventLog(encode)
         self._waiters: list[asyncio.Future[None]] = []
         self._ends: list[asyncio.Future[None]] = []
         self._readers = 0
@@ -54,6 +51,7 @@ class Run:
         self._leaving: asyncio.TimerHandle | None = None
         self._stoppable = True
         self._told = False  # that there is something new, to `changed`
+        self.is_unseen = True  # nobody has had a frame of it
         self.finished = False
         # Whether the database has its end: where it can be asked what became of it since.
         self.is_stored = False
@@ -61,9 +59,9 @@ class Run:
     async def follows(self, after: int) -> bool:
         """Whether an event follows the one of this number, now or later. Raises InvalidInput for
         a number that the run has not come to."""
-        if after > len(self._events) and not self.finished:
+        if after > len(self._log) and not self.finished:
             raise InvalidInput(f"This run has no event {after} yet.")
-        return after < len(self._events) or not self.finished
+        return after < len(self._log) or not self.finished
 
     def started_by(
         self, task: asyncio.Task[None], hand_over: Callable[[], None] | None = None
@@ -74,7 +72,8 @@ class Run:
 
     def inherit(self, other: "Run") -> None:
         """Begin with everything that the other one has said, and go on when it has ended."""
-        self._events, self._frames = list(other._events), list(other._frames)
+        self._log.inherit(other._log)
+        self.is_unseen = other.is_unseen
         other.heir = self
 
     def append(self, event: Event) -> None:
@@ -87,7 +86,7 @@ class Run:
 
     def extend(self, events: Sequence[Event]) -> None:
         """Add the next events, none of which is the last of all, and wake every reader."""
-        self._events += events
+        self._log.extend(events)
         if not self._told:
             self._told = True
             self._changed(self)
@@ -111,8 +110,8 @@ class Run:
         try:
             position = after
             while await self.grown(position):
-                while position < len(self._events):
-                    event = self._events[position]
+                while position < len(self._log):
+                    event = self._log[position]
                     position += 1
                     yield position, event
         finally:
@@ -124,7 +123,8 @@ class Run:
 
     def frames_behind(self, position: int) -> Sequence[bytes]:
         """The next few frames behind this many events; none where there are none yet."""
-        ready = self.encoded()[position : position + FRAMES_AT_ONCE]
+        log = self._seen()
+        ready = log.frames(position, min(position + FRAMES_AT_ONCE, len(log)))
         left = BYTES_AT_ONCE
         for count, frame in enumerate(ready):
             left -= len(frame)
@@ -134,23 +134,21 @@ class Run:
 
     def frames_from(self, position: int) -> Sequence[bytes]:
         """All frames behind this many events."""
-        return self.encoded()[position:]
+        log = self._seen()
+        return log.frames(position, len(log))
 
-    def encoded(self) -> Sequence[bytes]:
-        """The frames of all events, made by the first who wants them: for an answer that is asked
-        for whole, nobody does."""
-        frames, events = self._frames, self._events
-        if self.is_unseen and self.finished:
-            # It was not passed on; now somebody may want the rest elsewhere.
-            self._changed(self)
-        while len(frames) < len(events):
-            frames.append(self._encode(len(frames) + 1, events[len(frames)]))
-        return frames
+    def passed_on(self, number: int) -> None:
+        """Others have the frames up to this event, and readers here are hardly behind them."""
+        self._log.forget_frames(number)
 
-    @property
-    def is_unseen(self) -> bool:
-        """Whether nobody has had a frame of it."""
-        return not self._frames
+    def _seen(self) -> EventLog:
+        """For who wants frames. For an answer that is asked for whole, nobody does."""
+        if self.is_unseen:
+            self.is_unseen = False
+            if self.finished:
+                # It was not passed on; now somebody may want the rest elsewhere.
+                self._changed(self)
+        return self._log
 
     def attend(self, seconds: float, *, sharing: bool = False) -> None:
         """Count a reader that is elsewhere, for so long."""
@@ -160,12 +158,12 @@ class Run:
     async def opening(self) -> None:
         """Wait for the first event; raises the run's error where that is all there is."""
         await self.grown(0)
-        if self.error is not None and len(self._events) == 1:
+        if self.error is not None and len(self._log) == 1:
             raise self.error
 
     async def grown(self, position: int) -> bool:
         """Wait until there is more than `position` events; False where there never will be."""
-        while position >= len(self._events):
+        while position >= len(self._log):
             if self.finished:
                 return False
             waiter = asyncio.get_running_loop().create_future()
@@ -180,11 +178,10 @@ class Run:
             await self.over()
         finally:
             self.leave()
-        done = self._events[-1]
+        done = self._log[-1]
         if not isinstance(done, Done):
             raise self.error or AppError()
-        said = [event.content for event in self._events if isinstance(event, Token)]
-        return Answer("".join(said), done)
+        return Answer(self._log.text(), done)
 
     async def over(self) -> None:
         """Wait for its end, without a look at each event before."""
@@ -262,16 +259,16 @@ class Frames:
     async def __anext__(self) -> bytes:
         # All in one place: each token comes this way once a reader.
         run, position = self._run, self.position
-        while position >= len(run._events):
+        while position >= len(run._log):
             if run.finished:
                 raise StopAsyncIteration
             waiter = self._loop.create_future()
             run._waiters.append(waiter)
             await waiter
-        frames = run.encoded()
-        if position + 1 == len(frames):
+        log = run._seen()
+        if position + 1 == len(log):
             self.position += 1
-            return frames[position]
+            return log.newest()
         ready = run.frames_behind(position)
         self.position += len(ready)
         return b"".join(ready)

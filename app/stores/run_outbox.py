@@ -8,6 +8,7 @@ minutes.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,9 +129,12 @@ class RunOutbox:
                 await self._servers.ask(*commands)
         except BaseException:
             self._new = {**told, **self._new}
+            for run in told:  # nobody knows what the stream's life is now
+                self._beaten.pop(run, None)
             raise
         for written, number in passed.items():
             written.passed = number
+            written.run.passed_on(number)
         for run in told:
             if run.finished and run not in self._new:
                 self._forget(run)
@@ -167,10 +171,11 @@ class RunOutbox:
             end = b"1" if run.finished else b"0"
             fields = ("last", passed[written], "frames", b"".join(frames), "end", end)
             yield ("XADD", key, "*", *fields)
-        yield ("EXPIRE", key, KEPT_SECONDS if run.finished else ALIVE_SECONDS)
-        self._beaten.pop(run, None)
-        self._beaten[run] = now
-        self._tell_beaten(run)
+        if run.finished or now - self._beaten.get(run, -math.inf) >= BEAT_SECONDS:
+            yield ("EXPIRE", key, KEPT_SECONDS if run.finished else ALIVE_SECONDS)
+            self._beaten.pop(run, None)
+            self._beaten[run] = now
+            self._tell_beaten(run)
 
     def _forget_finished(self) -> None:
         """While Redis is away: what is over is told from what is stored, and must not pile up."""
