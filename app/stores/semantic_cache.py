@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 # Newest in a scope; those asked before them are asked again if they matter. A kilobyte each.
 MAX_QUESTIONS = 1000
+# The oldest beyond that go so many at a time, because all others are moved then.
+SPARE = 250
 # Of all scopes in a process, 384 floats each: 15 MB.
 MAX_KEPT = 10_000
 # A process that meets a large scope reads it in pieces, so that others get their turn in between.
@@ -39,11 +41,11 @@ _Entry: TypeAlias = tuple[bytes, Sequence[bytes]]
 
 @dataclass(slots=True)
 class _Known:
-    """What was read of a scope: up to where, and its questions with their vectors."""
+    """What was read of a scope: up to where, and its questions with their vectors, a row each."""
 
     last: bytes = b"-"
     questions: list[tuple[str, str]] = field(default_factory=list)
-    vectors: Floats | None = None
+    rows: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def extend(self, entries: Sequence[_Entry]) -> None:
         read = [each for _, fields in entries if (each := _unpack(_field(fields)))]
@@ -52,23 +54,36 @@ class _Known:
             return
         dimension = len(read[-1][0])
         read = [each for each in read if len(each[0]) == dimension]
-        rows = np.array([vector for vector, _, _ in read], dtype=np.float32)
-        if self.vectors is not None and self.vectors.shape[1] == rows.shape[1]:
-            rows = np.concatenate([self.vectors, rows])
-            self.questions += [(question, key) for _, question, key in read]
-        else:
-            self.questions = [(question, key) for _, question, key in read]
-        self.vectors = rows[-MAX_QUESTIONS:]
-        self.questions = self.questions[-MAX_QUESTIONS:]
+        if self.rows.shape[1] != dimension:
+            self.questions, self.rows = [], np.empty((0, dimension), np.float32)
+        self._make_room(len(read))
+        start = len(self.questions)
+        self.rows[start : start + len(read)] = [vector for vector, _, _ in read]
+        self.questions += [(question, key) for _, question, key in read]
 
     def nearest(self, vector: Vector, at_least: float) -> list[SimilarQuestion]:
-        if self.vectors is None or self.vectors.shape[1] != len(vector):
+        """Among the newest."""
+        if self.rows.shape[1] != len(vector):
             return []
-        cosines = self.vectors @ np.asarray(vector, dtype=np.float32)
+        first = max(0, len(self.questions) - MAX_QUESTIONS)
+        newest = self.rows[first : len(self.questions)]
+        cosines = newest @ np.asarray(vector, dtype=np.float32)
         near = np.flatnonzero(cosines >= at_least)
         best = near[np.argsort(-cosines[near], kind="stable")][:MAX_FOUND]
-        found = ((*self.questions[row], float(cosines[row])) for row in best)
+        found = ((*self.questions[first + row], float(cosines[row])) for row in best)
         return [SimilarQuestion(question, key, cosine) for question, key, cosine in found]
+
+    def _make_room(self, count: int) -> None:
+        """For so many more: twice as much as is there, and in the end by forgetting the oldest."""
+        kept = len(self.questions)
+        if kept + count <= len(self.rows):
+            return
+        size = min(2 * (kept + count), MAX_QUESTIONS + SPARE)
+        if kept + count > size:
+            kept = MAX_QUESTIONS - count
+        rows = np.empty((size, self.rows.shape[1]), np.float32)
+        rows[:kept] = self.rows[len(self.questions) - kept : len(self.questions)]
+        self.rows, self.questions = rows, self.questions[len(self.questions) - kept :]
 
 
 class RedisSemanticCache:

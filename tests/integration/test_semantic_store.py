@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 from app.embedded import Servers
 from app.stores import semantic_cache
 from app.stores.redis_cache import RedisCache
-from app.stores.semantic_cache import MAX_QUESTIONS, PIECE, RedisSemanticCache
+from app.stores.semantic_cache import MAX_QUESTIONS, PIECE, SPARE, RedisSemanticCache
 from tests.support.live import unique
 
 TTL = 60
@@ -69,6 +70,23 @@ async def test_a_large_scope_is_read_in_pieces_once_and_keeps_the_newest(
     at_once = await asyncio.gather(*(fresh.nearest(scope, turned(0), 0.9) for _ in range(5)))
     assert [[each.question for each in found] for found in at_once] == [["the last"]] * 5
     assert len(await fresh.nearest(scope, turned(90), 0.9)) == semantic_cache.MAX_FOUND
+
+
+async def test_a_process_that_keeps_up_knows_the_newest_and_no_others(cache: RedisCache) -> None:
+    store, scope, chance = RedisSemanticCache(cache), unique("semantic"), random.Random(8)
+    vectors = [[chance.gauss(0, 1) for _ in range(32)] for _ in range(2 * MAX_QUESTIONS + SPARE)]
+    vectors = [[value / math.hypot(*each) for value in each] for each in vectors]
+
+    async def found(number: int) -> bool:
+        near = await store.nearest(scope, vectors[number], 0.99)
+        return [each.question for each in near] == [f"question {number}"]
+
+    for number, vector in enumerate(vectors):
+        await store.add(scope, vector, f"question {number}", "key", TTL, [])
+        if number % 7 == 0:
+            oldest = max(0, number + 1 - MAX_QUESTIONS)
+            assert await found(number) and await found(oldest)
+            assert oldest == 0 or not await found(oldest - 1)
 
 
 async def test_the_scopes_of_longest_ago_are_forgotten(
