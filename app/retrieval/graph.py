@@ -11,8 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from app.chat.names import MAX_NAME_WORDS, words
 
 RESTART = 0.5
@@ -55,17 +53,35 @@ def rank(links: Sequence[Link], limit: int) -> dict[int, float]:
     names = [link for link in links if link.chunks]
     if not any(link.asked for link in names):
         return {}
-    sizes = np.array([len(link.chunks) for link in names])
-    start = np.array([float(link.asked) for link in names]) / sizes
-    start /= start.sum()
-    # An edge for each chunk of each name: both by their places.
-    ids, chunk = np.unique(np.concatenate([link.chunks for link in names]), return_inverse=True)
-    name = np.repeat(np.arange(len(names)), sizes)
-    weights = sizes[name] ** -0.5
-    steps = weights / np.bincount(chunk, weights)[chunk]
-    at_names = start
+    places: dict[int, int] = {}
+    for link in names:
+        for chunk in link.chunks:
+            places.setdefault(chunk, len(places))
+    edges = [[places[chunk] for chunk in link.chunks] for link in names]
+    starts = [link.asked / len(link.chunks) for link in names]
+    total = sum(starts)
+    starts = [start / total for start in starts]
+    weights = [len(link.chunks) ** -0.5 for link in names]
+    totals = _gathered(weights, edges, len(places))
+    at_names = starts
     for _ in range(ROUNDS):
-        at_chunks = np.bincount(chunk, (at_names / sizes)[name])
-        at_names = RESTART * start + (1 - RESTART) * np.bincount(name, at_chunks[chunk] * steps)
-    best = np.lexsort((ids, -at_chunks))[:limit]
-    return {int(ids[place]): math.log(at_chunks[place]) for place in best if at_chunks[place]}
+        shares = [share / len(chunks) for share, chunks in zip(at_names, edges, strict=True)]
+        at_chunks = _gathered(shares, edges, len(places))
+        of_names = [share / total for share, total in zip(at_chunks, totals, strict=True)]
+        at_names = [
+            RESTART * start + (1 - RESTART) * weight * sum(map(of_names.__getitem__, chunks))
+            for start, weight, chunks in zip(starts, weights, edges, strict=True)
+        ]
+    reached = [(-at_chunks[place], chunk) for chunk, place in places.items() if at_chunks[place]]
+    return {chunk: math.log(-share) for share, chunk in sorted(reached)[:limit]}
+
+
+def _gathered(
+    shares: Sequence[float], edges: Sequence[Sequence[int]], chunks: int
+) -> Sequence[float]:
+    """What each chunk gets where each name gives its share to each of its own."""
+    sums = [0.0] * chunks
+    for share, places in zip(shares, edges, strict=True):
+        for place in places:
+            sums[place] += share
+    return sums
