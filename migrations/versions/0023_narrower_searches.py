@@ -82,8 +82,10 @@ BEGIN
             SELECT w.term, max(w.found) AS found
               FROM (
                 SELECT q.term, sum(f.chunks) OVER (PARTITION BY q.place) AS found
-                  FROM query_terms(p_portfolio, p_query, p_language) q
-                  JOIN rag_frequencies f ON f.portfolio_id = p_portfolio AND f.term = q.term) w
+                  FROM query_terms(p_portfolio, p_query, p_language) q,
+                       LATERAL (SELECT n.chunks FROM rag_frequencies n
+                                 WHERE n.portfolio_id = p_portfolio AND n.term = q.term
+                                OFFSET 0) f) w
              GROUP BY w.term) t) n;
     IF v_count = 0 THEN
         RETURN;
@@ -184,17 +186,43 @@ ALTER POLICY tenant_isolation ON rag_mention
     USING (tenant_id = {tenant}) WITH CHECK (tenant_id = {tenant})
 """
 
+# The former statements' joins, looked up one by one whatever the planner knows: of tables that
+# nobody has analysed yet it took a portfolio to have a few dozen words and names, and compared all
+# of them with all of the question's. `OFFSET 0` keeps it from turning a look-up into a join.
+NEAR = """
+          FROM near n
+          JOIN rag_mention m ON m.portfolio_id = p_portfolio AND m.chunk_id = n.chunk_id
+"""
+NEAR_BY_CHUNK = """
+          FROM near n,
+               LATERAL (SELECT o.key FROM rag_mention o
+                         WHERE o.portfolio_id = p_portfolio AND o.chunk_id = n.chunk_id
+                        OFFSET 0) m
+"""
+SETTINGS = "SET plan_cache_mode = force_custom_plan"
+SETTINGS_NOW = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off"
+
 
 def upgrade() -> None:
     script = re.sub(r"-- look further: (.*)", lambda at: _said(LOOK_FURTHER, at[1]), RANK_CHUNKS)
     run_script(re.sub(r"-- look: (.*)", lambda at: _said(LOOK, at[1]), script))
     run_script(MENTIONS.format(tenant=f"(SELECT {TENANT})"))
+    run_script(_neighbourhood().replace(NEAR, NEAR_BY_CHUNK))
 
 
 def downgrade() -> None:
+    run_script(_neighbourhood())
     run_script(MENTIONS.format(tenant=TENANT))
     run_script(import_module("migrations.versions.0014_fewer_candidates").rank_chunks())
 
 
 def _said(look: str, terms: str) -> str:
     return look.format(terms=terms).strip()
+
+
+def _neighbourhood() -> str:
+    """As 0014 left it."""
+    script = str(import_module("migrations.versions.0009_graph").SEARCH)
+    function = script[: script.index("CREATE FUNCTION graph_hits")]
+    function = function.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
+    return function.replace(SETTINGS, SETTINGS_NOW)
