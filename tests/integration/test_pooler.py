@@ -15,7 +15,7 @@ from app.embedded import Servers
 from app.errors import DatabaseUnavailable
 from app.production.servers import complaints_of_servers
 from app.stores.database import Database
-from tests.support.live import PATIENT, Live, live_service
+from tests.support.live import Live, live_service
 from tests.support.pg_stores import Stores
 from tests.support.pgbouncer import pooler
 from tests.support.waiting import until
@@ -177,7 +177,6 @@ async def service(
             redis_url=servers.redis_url,
             encoder=encoder,
             database={"pooler": True, "pool_size": 6},
-            retrieval=PATIENT,
         ) as live:
             yield live
 

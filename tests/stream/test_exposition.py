@@ -10,7 +10,7 @@ import orjson
 import pytest
 import yaml
 
-from tests.support.live import PATIENT, Live, live_service, unique
+from tests.support.live import Live, live_service, unique
 from tests.support.scraped import Samples, scrape
 from tests.support.vendors import Script, VendorServer
 
@@ -35,8 +35,7 @@ async def exposed(connections: dict[str, Any]) -> AsyncIterator[dict[str, set[st
     async with VendorServer(Script(tokens=["Ana", " Ruiz [1]."])) as vendor:
         models = {"openai_api_key": "test", "openai_base_url": vendor.openai_url}
         prices = {"gpt-4o-mini": (0.15, 0.6)}
-        patient = {"prices": prices, "retrieval": PATIENT}
-        async with live_service(**connections, **models, **patient) as live:
+        async with live_service(**connections, **models, prices=prices) as live:
             await ask(live, vendor)
             text = (await live.http.get("/metrics")).text
             found = await scrape(live.http)

@@ -16,7 +16,7 @@ from app.limits.rules import Limit, Limits
 from app.stores.limits import RedisCounts
 from app.stores.redis_cache import RedisCache
 from tests.support.clusters import Cluster, clustered
-from tests.support.live import PATIENT, Live, live_service, unique
+from tests.support.live import Live, live_service, unique
 from tests.support.pg_stores import scope_of
 from tests.support.sentinels import free_ports
 from tests.support.vendors import Script, VendorServer
@@ -80,7 +80,6 @@ async def replicas(
         "redis_url": cluster.url,
         "openai_api_key": "test",
         "openai_base_url": vendor.openai_url,
-        "retrieval": PATIENT,
         "cache": {"local_mb": 0, "timeout_seconds": 2.0, "retry_after_seconds": 0.1},
     }
     async with live_service(**settings) as one, live_service(**settings) as other:

@@ -43,7 +43,6 @@ async def place(connections: dict[str, Any]) -> AsyncIterator[Place]:
             "openai_base_url": provider.url,
             # A busy machine is not what this is about: what is late would not be cached.
             "cache": {"timeout_seconds": 10},
-            "retrieval": {"source_deadline_seconds": 20, "graph_deadline_seconds": 20},
         }
         async with (
             live_service(**settings) as one,

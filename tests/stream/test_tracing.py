@@ -15,7 +15,7 @@ import pytest
 
 from app.telemetry.tracing import Tracing, open_tracing
 from tests.support.collector import Collector, SpanSeen
-from tests.support.live import PATIENT, Live, live_service, unique
+from tests.support.live import Live, live_service, unique
 from tests.support.vendors import Script, VendorServer
 
 KEY = "sk-nobody-may-see-this"
@@ -107,7 +107,7 @@ async def traced(connections: dict[str, Any]) -> AsyncIterator[Traced]:
             vendor.script = Script(tokens=ANSWER)
             models = {"openai_api_key": KEY, "openai_base_url": vendor.openai_url}
             tracing = open_tracing(collector.url)
-            settings = {**connections, **models, "retrieval": PATIENT}
+            settings = {**connections, **models}
             settings["encoder"] = {"url": encoder}
             async with live_service(**settings, tracing=tracing) as live:
                 agent, streamed = await ask_everything(live, vendor)

@@ -104,7 +104,7 @@ async def live_service(**settings: Any) -> AsyncIterator[Live]:
     """Serve with these settings (beyond the environment's) on a free port of 127.0.0.1."""
     unread_seconds = settings.pop("unread_seconds", 30.0)
     tracing = settings.pop("tracing", None) or Tracing()
-    configured = Settings(**{"drain_seconds": 1, **settings})
+    configured = Settings(**{"drain_seconds": 1, "retrieval": PATIENT, **settings})
     listener = listen("127.0.0.1", 0, unread_seconds)
     with listener:
         async with build_services(configured, tracing) as services:
