@@ -67,7 +67,7 @@ def rank(links: Sequence[Link], limit: int) -> dict[int, float]:
     for _ in range(ROUNDS):
         shares = [share / len(chunks) for share, chunks in zip(at_names, edges, strict=True)]
         at_chunks = _gathered(shares, edges, len(places))
-        of_names = [share / total for share, total in zip(at_chunks, totals, strict=True)]
+        of_names = [share / weight for share, weight in zip(at_chunks, totals, strict=True)]
         at_names = [
             RESTART * start + (1 - RESTART) * weight * sum(map(of_names.__getitem__, chunks))
             for start, weight, chunks in zip(starts, weights, edges, strict=True)

