@@ -17,8 +17,8 @@ setup-test:
 	@scripts/setup test
 
 # Two processes, each with servers of its own; by files, which share what they start, and in the
-# order of the folders, because the last files are short. A third one takes the last sixth of two
-# cores (557 -> 487 s), and deadlines of tenths of a second pass unnoticed then.
+# order of the folders, because the last files are short. A third one would take the last sixth of
+# two cores (487 s instead of 557), and what a test gives a tenth of a second would take longer.
 test: setup-test  ## runs every test against real servers; ARGS=… is given to pytest, -n0 for one process
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
