@@ -310,11 +310,11 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("script", "changes", "says"),
         [
-            (Script(fault="hang", before_headers=True), {"first_token_seconds": 0.1}, "first word"),
-            (Script(fault="hang"), {"first_token_seconds": 0.1}, "first word"),
-            (Script(fault="hang", fault_after=1), {"between_tokens_seconds": 0.1}, "paused"),
-            (Script(fault="hang", fault_after=1), {"total_seconds": 0.2}, "longer"),
-            (Script(fault="hang"), {"total_seconds": 0.1}, "longer"),
+            (Script(fault="hang", before_headers=True), {"first_token_seconds": 0.5}, "first word"),
+            (Script(fault="hang"), {"first_token_seconds": 0.5}, "first word"),
+            (Script(fault="hang", fault_after=1), {"between_tokens_seconds": 0.5}, "paused"),
+            (Script(fault="hang", fault_after=1), {"total_seconds": 0.5}, "longer"),
+            (Script(fault="hang"), {"total_seconds": 0.5}, "longer"),
         ],
         ids=["headers", "first token", "between tokens", "total", "total before the first"],
     )
@@ -325,7 +325,7 @@ class TestFaults:
         async with configured(vendor, **changes) as impatient:
             with pytest.raises(ProviderTimeout, match=says):
                 await fold(impatient)
-        assert len(vendor.server.requests) <= 1  # none where it took too long to get there
+        assert len(vendor.server.requests) == 1
         await asyncio.wait_for(vendor.server.requests[0].gone.wait(), 1)
 
     async def test_a_complete_answer_whose_connection_hangs_is_complete(

@@ -40,6 +40,6 @@ def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 async def live(connections: dict[str, Any]) -> AsyncIterator[Live]:
-    """The service with default settings."""
+    """The service with default settings, but that it waits for its sources."""
     async with live_service(**connections) as service:
         yield service

@@ -50,7 +50,7 @@ class Visitor:
         await context.close()
 
     async def _read(self, page: Page, agent_id: int, document: Poisoned) -> None:
-        await page.get_by_role("button", name="New conversation").dispatch_event("click")
+        await page.get_by_role("button", name="New conversation").click()
         await expect(page.locator(f'#agent option[value="{agent_id}"]')).to_have_count(1)
         await page.evaluate(f'document.getElementById("agent").value = "{agent_id}"')
         await page.get_by_label("Your question").fill(f"Is the {document.word} device ready?")
@@ -70,7 +70,7 @@ class Visitor:
         shown = [await page.locator(".prose").inner_text()]
         sources = page.get_by_role("region", name="Sources").get_by_role("button")
         for number in range(await sources.count()):
-            await sources.nth(number).dispatch_event("click")
+            await sources.nth(number).click()
             shown.append(await page.get_by_role("complementary").inner_text())
         return "\n".join(shown)
 
