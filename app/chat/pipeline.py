@@ -180,6 +180,7 @@ class Pipeline:
                 elif isinstance(event, Done):
                     draft.citations, draft.usage = event.citations, event.usage
                     draft.degraded, draft.finish_reason = event.degraded, event.finish_reason
+                    draft.cached = event.cached
                 elif isinstance(event, Failed):
                     if event.code != Interrupted.code:
                         raise leader.error or AppError()

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -26,19 +27,55 @@ from app.errors import IdempotencyMismatch, NotFound, Unauthorized
 from app.stores.citations import citation
 from app.stores.database import MAX_ID, Database, who
 from app.stores.tenants import resolved, values_of
+from app.stores.together import Together
 
-LOAD = "SELECT * FROM load_question(enter($5, $6, $7, $8), $1, $2, $3, $4)"
+LOAD = "SELECT * FROM load_question(enter($1, $2, $3, $4), $5, $6, $7, $8)"
 # Whose credential it is and what is asked, in one round trip. Without such a credential there is no
 # tenant, and row level security shows nothing.
 CLAIM = """
 SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
-  FROM resolve_credential($5, $6, $7, $8) k
+  FROM resolve_credential($1, $2, $3, $4) k
   LEFT JOIN LATERAL load_question(
-       enter(k.tenant_id, k.subject, k.role, k.portfolios), $1, $2, $3, $4) l
+       enter(k.tenant_id, k.subject, k.role, k.portfolios), $5, $6, $7, $8) l
        ON k.subject IS NOT NULL
 """
 STORE = "SELECT store_turn(enter($1, $2, $3, $4), $5)"
-BEGIN = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, $6, $7, $8)"
+BEGIN = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, NULL, NULL, $6)"
+BEGIN_ONCE = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, $7, $8, $6)"
+# The same for several at once, of one caller. OFFSET 0: he enters once, before all of them.
+LOAD_ALL = """
+SELECT l.*
+  FROM (SELECT enter($1, $2, $3, $4) AS tenant_id OFFSET 0) k
+ CROSS JOIN unnest($5::bigint[], $6::text[], $7::bigint[], $8::uuid[])
+       WITH ORDINALITY AS q (agent_id, agent_name, portfolio_id, conversation_id, number)
+ CROSS JOIN LATERAL load_question(
+       k.tenant_id, q.agent_id, q.agent_name, q.portfolio_id, q.conversation_id) l
+ ORDER BY q.number
+"""
+CLAIM_ALL = """
+SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
+  FROM (SELECT r.*, enter(r.tenant_id, r.subject, r.role, r.portfolios) AS entered
+          FROM resolve_credential($1, $2, $3, $4) r OFFSET 0) k
+ CROSS JOIN unnest($5::bigint[], $6::text[], $7::bigint[], $8::uuid[])
+       WITH ORDINALITY AS q (agent_id, agent_name, portfolio_id, conversation_id, number)
+  LEFT JOIN LATERAL load_question(
+       k.entered, q.agent_id, q.agent_name, q.portfolio_id, q.conversation_id) l
+       ON k.subject IS NOT NULL
+ ORDER BY q.number
+"""
+STORE_ALL = """
+SELECT store_turn(k.tenant_id, t.turn)
+  FROM (SELECT enter($1, $2, $3, $4) AS tenant_id OFFSET 0) k
+ CROSS JOIN unnest($5::jsonb[]) WITH ORDINALITY AS t (turn, number)
+ ORDER BY t.number
+"""
+BEGIN_ALL = """
+SELECT b.*
+  FROM (SELECT enter($1, $2, $3, $4) AS tenant_id OFFSET 0) k
+ CROSS JOIN unnest($5::jsonb[]) WITH ORDINALITY AS t (turn, number)
+ CROSS JOIN LATERAL begin_turn(k.tenant_id, t.turn, $2, NULL, NULL, $6) b
+ ORDER BY t.number
+"""
 DELETED = "The conversation was deleted while it was being answered."
 STREAMING = """
 SELECT id FROM runs WHERE status = 'streaming' AND (conversation_id = $1 OR agent_id = $2)
@@ -61,11 +98,19 @@ IDS = ("run_id", "conversation_id", "question_id", "message_id")
 TOLD = ("number", "chunk_id", "title", "uri", "score")
 
 
+# Of a question: the agent's id or name, a portfolio, a conversation.
+Asked: TypeAlias = tuple[int | None, str | None, int | None, UUID | None]
+Payload: TypeAlias = dict[str, Any]
+
+
 class PgConversations:
     """The port `Conversations` on Postgres, under the tenant's row level security."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._loading = Together(self._load, self._load_all)
+        self._beginning = Together(self._begin, self._begin_all)
+        self._storing = Together(self._store, self._store_all)
 
     async def load(self, scope: Scope | Claim, question: Question) -> Loaded:
         """Agent, portfolio, versions and the last ten whole turns.
@@ -74,15 +119,14 @@ class PgConversations:
         conversation with another agent or of another subject. Unauthorized for a claim that is
         nobody's, or is revoked or has expired.
         """
-        named, claimed = isinstance(question.agent, str), isinstance(scope, Claim)
-        [row] = await self._database.fetch(
-            CLAIM if claimed else LOAD,
-            None if named else _id_or_nothing(int(question.agent)),
-            question.agent if named else None,
+        agent, claimed = question.agent, isinstance(scope, Claim)
+        values = (
+            _id_or_nothing(agent) if isinstance(agent, int) else None,
+            agent if isinstance(agent, str) else None,
             None if question.portfolio_id is None else _id_or_nothing(question.portfolio_id),
             question.conversation_id,
-            *(values_of(scope) if isinstance(scope, Claim) else who(scope)),
         )
+        row = await self._loading.do(scope, values)
         if claimed and row["subject"] is None:
             raise Unauthorized(UNKNOWN)
         if row["agent_id"] is None:
@@ -100,14 +144,12 @@ class PgConversations:
         NotFound where the agent or the continued conversation is gone, IdempotencyMismatch where
         the key was another request's.
         """
-        [row] = await self._database.fetch(
-            BEGIN,
-            *who(scope),
-            _payload(turn),
-            key.key if key else None,
-            key.digest if key else None,
-            DEAD_AFTER,
-        )
+        if key is None:
+            row = await self._beginning.do(scope, _payload(turn))
+        else:  # alone: it waits for who has sent the same
+            [row] = await self._database.fetch(
+                BEGIN_ONCE, *who(scope), _payload(turn), DEAD_AFTER, key.key, key.digest
+            )
         if row["outcome"] == "mismatch":
             raise IdempotencyMismatch
         ids = Ids(*(UUID(bytes=row[name].bytes) for name in IDS))
@@ -144,9 +186,47 @@ class PgConversations:
 
         NotFound where the agent or the conversation was deleted meanwhile.
         """
-        [row] = await self._database.fetch(STORE, *who(scope), _payload(turn))
+        row = await self._storing.do(scope, _payload(turn))
         if not row["store_turn"]:
             raise NotFound(DELETED)
+
+    async def _load(self, scope: Scope | Claim, values: Asked) -> asyncpg.Record:
+        query = CLAIM if isinstance(scope, Claim) else LOAD
+        [row] = await self._database.fetch(query, *_presented(scope), *values)
+        return row
+
+    async def _load_all(
+        self, scope: Scope | Claim, values: Sequence[Asked]
+    ) -> Sequence[asyncpg.Record]:
+        query = CLAIM_ALL if isinstance(scope, Claim) else LOAD_ALL
+        columns = zip(*values, strict=True)
+        return await self._database.fetch(query, *_presented(scope), *map(list, columns))
+
+    async def _begin(self, scope: Scope, turn: Payload) -> asyncpg.Record:
+        [row] = await self._database.fetch(BEGIN, *who(scope), turn, DEAD_AFTER)
+        return row
+
+    async def _begin_all(self, scope: Scope, turns: Sequence[Payload]) -> Sequence[asyncpg.Record]:
+        return await self._in_order(BEGIN_ALL, scope, turns, DEAD_AFTER)
+
+    async def _store(self, scope: Scope, turn: Payload) -> asyncpg.Record:
+        [row] = await self._database.fetch(STORE, *who(scope), turn)
+        return row
+
+    async def _store_all(self, scope: Scope, turns: Sequence[Payload]) -> Sequence[asyncpg.Record]:
+        return await self._in_order(STORE_ALL, scope, turns)
+
+    async def _in_order(
+        self, query: str, scope: Scope, turns: Sequence[Payload], *values: Any
+    ) -> Sequence[asyncpg.Record]:
+        """By conversation, so that no two processes wait for each other's."""
+        order = sorted(range(len(turns)), key=lambda n: turns[n]["conversation_id"])
+        rows = await self._database.fetch(query, *who(scope), [turns[n] for n in order], *values)
+        return [row for _, row in sorted(zip(order, rows, strict=True), key=itemgetter(0))]
+
+
+def _presented(scope: Scope | Claim) -> tuple[Any, ...]:
+    return values_of(scope) if isinstance(scope, Claim) else who(scope)
 
 
 def _id_or_nothing(value: int) -> int:
@@ -237,7 +317,7 @@ def _passage(source: Mapping[str, Any]) -> Passage:
     return Passage(document_id=0, text="", start=0, end=0, **source)
 
 
-def _payload(turn: Turn) -> dict[str, Any]:
+def _payload(turn: Turn) -> Payload:
     return {
         "run_id": turn.run_id,
         "conversation_id": turn.conversation_id,

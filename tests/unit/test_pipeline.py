@@ -1,6 +1,7 @@
 """The way of a question on fakes: what is decided, cached, stored and said, fault by fault."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 
 from app.chat.events import Answer, Done, Event, Failed, Sources, Start, Token
 from app.chat.model import ChatMessage, Question, Scope
-from app.chat.ports import Finish, Turn
+from app.chat.ports import Finish, Retrieval, RetrievalRequest, Turn
 from app.chat.run import Run
 from app.errors import InvalidInput, NotFound, ProviderTimeout, ProviderTruncated, Unavailable
 from tests.support.core import PORTFOLIO, SCOPE, Core, MemoryConversations, passage
+from tests.support.waiting import until
 
 QUESTION = "What React projects are there?"
 
@@ -153,6 +155,37 @@ async def test_a_hung_cache_costs_nothing() -> None:
     core = Core()
     core.cache.hang = True
     assert (await ask(core)).text == "The answer is here [1]."
+
+
+async def test_who_shares_a_cached_answer_is_told_that_it_is_one() -> None:
+    core = Core()
+    engine = core.engine()
+    await engine.ask(QUESTION)
+    gate, never = asyncio.Event(), asyncio.Event()
+    gates = iter((gate, never))  # the first one finds it late, the second one by himself never
+    get_many, retrieve = core.cache.get_many, core.retriever.retrieve
+
+    async def slow_cache(keys: Sequence[str]) -> Sequence[bytes | None]:
+        await next(gates, never).wait()
+        return await get_many(keys)
+
+    async def slow_retriever(scope: Scope, request: RetrievalRequest) -> Retrieval:
+        await never.wait()
+        return await retrieve(scope, request)
+
+    core.cache.get_many = slow_cache  # type: ignore[method-assign]
+    core.retriever.retrieve = slow_retriever  # type: ignore[method-assign]
+    sharing = []
+    for _ in range(2):
+        sharing.append(asyncio.create_task(engine.ask(QUESTION)))
+        # It is stored as it takes its place, behind another or not.
+        await until(lambda: len(core.conversations.began) == 1 + len(sharing))
+    gate.set()
+    first, second = await asyncio.gather(*sharing)
+    assert first.text == second.text == "The answer is here [1]."
+    assert (first.done.cached, second.done.cached) == (True, True)
+    assert [turn.cached for turn in core.conversations.turns] == [False, True, True]
+    assert len(core.provider.prompts) == 1
 
 
 @pytest.mark.parametrize(
