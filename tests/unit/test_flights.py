@@ -1,0 +1,111 @@
+"""Following a run of another process: when it counts as dead, and when it is only late."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.api.sse import decode, frame
+from app.chat import flights
+from app.chat.events import Event, Failed, Sources, Start, Token
+from app.chat.flights import GONE_LOOKS, UNKNOWN_LOOKS, RemoteLeader
+from app.chat.model import Scope
+from app.errors import Unavailable
+from tests.support.core import SCOPE
+
+RUN = uuid4()
+SAID: list[Event] = [Start(RUN, uuid4(), uuid4()), Sources([]), Token("Ana"), Token(" Ruiz")]
+
+
+class Elsewhere:
+    """A leader of another process and its run's stream. `answers` says what each look for the
+    leader finds (None: nobody can say), the last one ever after; `at` is called before each."""
+
+    def __init__(self, *answers: bool | None) -> None:
+        self.frames = asyncio.Queue[bytes | None]()
+        self.looks = 0
+        self.at: Callable[[int], None] = lambda _: None
+        self._answers = answers
+
+    def say(self, *events: Event) -> None:
+        for number, event in enumerate(events, 1):
+            self.frames.put_nowait(frame(number, event))
+
+    async def lead(self, key: str, run_id: UUID) -> UUID | None:
+        raise AssertionError
+
+    async def leader(self, key: str) -> UUID | None:
+        self.at(self.looks)
+        led = self._answers[min(self.looks, len(self._answers) - 1)]
+        self.looks += 1
+        if led is None:
+            raise Unavailable
+        return RUN if led else None
+
+    def let_go(self, key: str, run_id: UUID) -> None:
+        raise AssertionError
+
+    async def share(self, scope: Scope, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+        while (said := await self.frames.get()) is not None:
+            yield said
+
+    async def is_kept(self, scope: Scope, run_id: UUID) -> bool:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "LOOK_SECONDS", 0.01)
+
+
+async def told(elsewhere: Elsewhere) -> list[Event]:
+    leader = RemoteLeader("key", SCOPE, RUN, elsewhere, elsewhere, decode)
+    return [event async for event in leader.follow()]
+
+
+async def test_one_that_is_gone_for_some_looks_is_dead() -> None:
+    elsewhere = Elsewhere(True, True, False)
+    elsewhere.say(*SAID)
+    events = await told(elsewhere)
+    assert events[:-1] == SAID
+    assert isinstance(events[-1], Failed)
+    assert events[-1].code == "interrupted"
+    assert elsewhere.looks == 2 + GONE_LOOKS
+
+
+async def test_one_that_has_let_go_may_still_be_heard() -> None:
+    elsewhere = Elsewhere(False)
+    elsewhere.say(*SAID[:3])
+
+    def last_words(look: int) -> None:
+        if look == GONE_LOOKS - 2:
+            elsewhere.say(*SAID[3:])
+            elsewhere.frames.put_nowait(None)
+
+    elsewhere.at = last_words
+    assert await told(elsewhere) == SAID
+
+
+@pytest.mark.parametrize("unknown", [1, GONE_LOOKS, UNKNOWN_LOOKS - 1])
+async def test_where_nobody_can_say_it_goes_on(unknown: int) -> None:
+    elsewhere = Elsewhere(*[None] * unknown, True)
+    elsewhere.say(*SAID[:3])
+
+    def known_again(look: int) -> None:
+        if look == unknown:
+            elsewhere.say(*SAID[3:])
+            elsewhere.frames.put_nowait(None)
+
+    elsewhere.at = known_again
+    assert await told(elsewhere) == SAID
+    assert elsewhere.looks >= unknown
+
+
+async def test_where_nobody_can_say_for_long_it_is_dead() -> None:
+    elsewhere = Elsewhere(None)
+    elsewhere.say(*SAID)
+    events = await told(elsewhere)
+    assert events[:-1] == SAID
+    assert isinstance(events[-1], Failed)
+    assert elsewhere.looks == UNKNOWN_LOOKS
