@@ -40,7 +40,7 @@ def _measure(rounds: int) -> list[Figure]:
     timings_ms = dict.fromkeys(STAGES, 12.5)
     tracked = _seconds(rounds, partial(_tracked, monitor))
     observed = _seconds(rounds, partial(monitor.observe, timings_ms))
-    gaps = _seconds(rounds, monitor.gaps(BETWEEN_TOKENS))
+    gaps = _seconds(rounds, partial(monitor.gaps(BETWEEN_TOKENS), 1))
     return [
         Figure("with monitor.track(stage)", "ns", _times(1e9, tracked)),
         Figure(f"track of {stages} stages", "µs", _times(1e6 * stages, tracked), of_request),

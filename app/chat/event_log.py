@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from app.chat.events import Event, Token
+from app.chat.events import Event, Said, Token
 
-Encode = Callable[[int, Event], bytes]
+Encode = Callable[[int, Said], bytes]
 
 # Of the frames that may be forgotten, so many of the newest stay for readers that are a bit behind.
 AT_HAND = 16
@@ -20,7 +20,7 @@ class EventLog:
 
     def __init__(self, encode: Encode) -> None:
         self._encode = encode
-        self._said: list[Event | str] = []
+        self._said: list[Said] = []
         self._frames: list[bytes] = []
         self._before = 0  # how many events come before the first of these frames
 
@@ -31,8 +31,8 @@ class EventLog:
         said = self._said[position]
         return Token(said) if isinstance(said, str) else said
 
-    def extend(self, events: Iterable[Event]) -> None:
-        self._said += [each.content if isinstance(each, Token) else each for each in events]
+    def extend(self, said: Iterable[Said]) -> None:
+        self._said += [each.content if isinstance(each, Token) else each for each in said]
 
     def inherit(self, other: "EventLog") -> None:
         """Begin with everything that the other one has."""
@@ -63,9 +63,9 @@ class EventLog:
             self._before += drop
 
     def _encode_newest(self) -> None:
-        frames, before = self._frames, self._before
-        for place in range(before + len(frames), len(self._said)):
-            frames.append(self._frame(place))
+        first = self._before + len(self._frames)
+        for place in range(first, len(self._said)):
+            self._frames.append(self._frame(place))
 
     def _frame(self, place: int) -> bytes:
-        return self._encode(place + 1, self[place])
+        return self._encode(place + 1, self._said[place])

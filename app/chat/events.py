@@ -55,6 +55,8 @@ class Failed:
 
 
 Event: TypeAlias = Start | Sources | Token | Done | Failed
+# As a run is told them: of a token, of which there are many, its text alone.
+Said: TypeAlias = Event | str
 Terminal: TypeAlias = Done | Failed
 
 

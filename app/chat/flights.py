@@ -17,12 +17,13 @@ from app.chat.model import Scope
 from app.chat.replay import failed
 from app.chat.run import Run
 from app.chat.runs import Runs
-from app.errors import AppError, Interrupted, named
+from app.errors import AppError, Interrupted, Unavailable, named
 
 # How often a leader elsewhere that says nothing is looked for: one that died is to be replaced
-# within a second.
+# within a second. One that has come to its end leads no longer either, and its last words may be on
+# their way; and where nobody can say who leads, it is more likely that he is asked too much.
 LOOK_SECONDS = 0.05
-HEIR_LOOKS = 3
+HEIR_LOOKS, GONE_LOOKS, UNKNOWN_LOOKS = 3, 3, 10
 
 Decode = Callable[[bytes], Event]
 
@@ -36,7 +37,7 @@ class Leading(Protocol):
         ...
 
     async def leader(self, key: str) -> UUID | None:
-        """The run that does so; None where none does, or nobody can say."""
+        """The run that does so; None where none does. Unavailable where nobody can say."""
         ...
 
     def let_go(self, key: str, run_id: UUID) -> None:
@@ -121,6 +122,13 @@ class RemoteLeader:
                 return
             self._run_id = heir_id(self._run_id)
 
+    async def _leads(self) -> bool | None:
+        """Whether it is still the one; None where nobody can say."""
+        try:
+            return await self._leading.leader(self._key) == self._run_id
+        except Unavailable:
+            return None
+
     async def _has_heir(self) -> bool:
         """Its first events are passed on before or together with the end of the one before."""
         for _ in range(HEIR_LOOKS):
@@ -132,17 +140,22 @@ class RemoteLeader:
     async def _frames(self, after: int) -> AsyncGenerator[bytes, None]:
         """Its frames; an empty one where it is gone."""
         coming: asyncio.Task[bytes | None] | None = None
+        missed = 0
         said = self._streams.share(self._scope, self._run_id, after)
         try:
             while True:
                 coming = coming or asyncio.create_task(_next(said))
                 await asyncio.wait({coming}, timeout=LOOK_SECONDS)
                 if coming.done():
-                    frame, coming = coming.result(), None
+                    frame, coming, missed = coming.result(), None, 0
                     if frame is None:
                         return
                     yield frame
-                elif await self._leading.leader(self._key) != self._run_id and not coming.done():
+                    continue
+                leads = await self._leads()
+                missed = 0 if leads else missed + 1
+                looks = UNKNOWN_LOOKS if leads is None else GONE_LOOKS
+                if missed >= looks and not coming.done():
                     yield b""
                     return
         except AppError:

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from app.chat.citations import CitationDecoder
-from app.chat.events import Token
 from app.chat.model import MAX_EVENT_CHARS
 from app.chat.plan import Draft
 from app.chat.ports import Finish, Prompt
@@ -12,10 +11,10 @@ from app.chat.prompt import build_messages
 
 
 async def generate(
-    draft: Draft, nonce: str, passed: Callable[[], None]
-) -> AsyncGenerator[Token, None]:
-    """Yield the answer as the provider says it, and take its end into the draft. `passed` is
-    called for each piece that it says."""
+    draft: Draft, nonce: str, passed: Callable[[int], None]
+) -> AsyncGenerator[Sequence[str], None]:
+    """Yield the answer as the provider says it, those pieces together that came together, and take
+    its end into the draft. `passed` is told how many deltas of the provider's have come."""
     decoder = draft.decoder = CitationDecoder({each.number for each in draft.passages})
     stopwatch, pieces = draft.stopwatch, draft.pieces
     with stopwatch.stage("generate"):
@@ -25,18 +24,20 @@ async def generate(
                     draft.usage, draft.finish_reason = item.usage, item.reason
                     draft.degraded = (*draft.degraded, *item.degraded)
                     break
-                passed()
-                # Postgres stores no NUL, and no reader misses it.
-                for text in decoder.feed(item.replace("\0", "")):
-                    for piece in split(text):
-                        if not pieces:
-                            stopwatch.mark("first_token")
-                        pieces.append(piece)
-                        yield Token(piece)
-        for text in decoder.flush():
-            for piece in split(text):
-                pieces.append(piece)
-                yield Token(piece)
+                passed(len(item))
+                said: list[str] = []
+                for delta in item:
+                    # Postgres stores no NUL, and no reader misses it.
+                    for text in decoder.feed(delta.replace("\0", "")):
+                        said += split(text)
+                if said:
+                    if not pieces:
+                        stopwatch.mark("first_token")
+                    pieces += said
+                    yield said
+        if last := [piece for text in decoder.flush() for piece in split(text)]:
+            pieces += last
+            yield last
 
 
 def _prompt(draft: Draft, nonce: str) -> Prompt:

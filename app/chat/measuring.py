@@ -20,8 +20,8 @@ class Measuring:
         self._monitor = monitor
         self._slow_ms = slow_seconds * 1000
 
-    def gaps(self) -> Callable[[], None]:
-        """To be called for each token of one answer."""
+    def gaps(self) -> Callable[[int], None]:
+        """To be told of the tokens of one answer, how many of them came together."""
         return self._monitor.gaps(BETWEEN_TOKENS)
 
     def over(self, draft: Draft, error: AppError | None) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from app.chat.complexity import analyze_query_complexity, cap, should_skip_rag
 from app.chat.context import depends_on_conversation
 from app.chat.demand import demand, paid
-from app.chat.events import Done, Event, Failed, Sources, Token
+from app.chat.events import Done, Event, Failed, Said, Sources, Token
 from app.chat.finding import Finder
 from app.chat.flights import Leader, RemoteLeader
 from app.chat.generation import generate
@@ -119,7 +119,7 @@ class Pipeline:
             draft.reserved = await reserve(scope, demand(plan, self._policy.passage_tokens))
         return draft
 
-    async def produce(self, draft: Draft) -> AsyncGenerator[Sequence[Event], None]:
+    async def produce(self, draft: Draft) -> AsyncGenerator[Sequence[Said], None]:
         """Yield the events of the answer up to its last token, those together that are there
         together; raises what stops it on the way."""
         yield (draft.plan.start(),)
@@ -134,12 +134,12 @@ class Pipeline:
         sources = () if draft.sourced else (Sources(draft.passages),)
         if answer is not None:
             draft.pieces += answer.pieces
-            yield (*sources, *map(Token, answer.pieces))
+            yield (*sources, *answer.pieces)
         else:
             yield sources
-            async with aclosing(self._generate(draft)) as tokens:
-                async for token in tokens:
-                    yield (token,)
+            async with aclosing(self._generate(draft)) as generated:
+                async for pieces in generated:
+                    yield pieces
 
     async def warm(self, draft: Draft) -> Warmed:
         """Have the answer cached as if it had been asked for, and store nothing of it. It is no run
@@ -153,8 +153,8 @@ class Pipeline:
                 return Warmed.CACHED
             if draft.degraded:  # it would be paid for and not kept
                 return Warmed.NOT_CACHEABLE
-            async with aclosing(self._generate(draft)) as tokens:
-                async for _ in tokens:
+            async with aclosing(self._generate(draft)) as generated:
+                async for _ in generated:
                     pass
             draft.cite()
             await self._unshared.remember(draft)
@@ -231,7 +231,7 @@ class Pipeline:
         await self._finder.hand_over(left, heir)
         self._measuring.over(left, Interrupted())
 
-    def _generate(self, draft: Draft) -> AsyncGenerator[Token, None]:
+    def _generate(self, draft: Draft) -> AsyncGenerator[Sequence[str], None]:
         return generate(draft, self._nonce(), self._measuring.gaps())
 
     async def complete(self, draft: Draft) -> Done:

@@ -296,8 +296,8 @@ class Provider(Protocol):
     @property
     def uses_history(self) -> bool: ...
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
-        """Yield non-empty text deltas, then exactly one Finish.
+    def stream(self, prompt: Prompt) -> AsyncGenerator[list[str] | Finish, None]:
+        """Yield non-empty text deltas, those together that came together, then exactly one Finish.
 
         Raises a ProviderError; a stream that ends without the provider's own finish raises
         ProviderTruncated. `aclose()` closes the upstream call.

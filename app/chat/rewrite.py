@@ -143,7 +143,7 @@ async def ask(provider: Provider, prompt: Prompt, deadline_seconds: float) -> Re
                 if isinstance(item, Finish):
                     finish = item
                     break
-                said += item
+                said += "".join(item)
                 if len(said) > 2 * MAX_CHARS:
                     break
     except AppError:

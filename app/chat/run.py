@@ -10,7 +10,7 @@ from functools import partial
 from uuid import UUID
 
 from app.chat.event_log import Encode, EventLog
-from app.chat.events import Answer, Done, Event, Failed
+from app.chat.events import Answer, Done, Event, Failed, Said
 from app.chat.model import Scope
 from app.errors import AppError, InvalidInput
 
@@ -84,9 +84,9 @@ class Run:
             _wake(self._ends)
         self.extend((event,))
 
-    def extend(self, events: Sequence[Event]) -> None:
+    def extend(self, said: Sequence[Said]) -> None:
         """Add the next events, none of which is the last of all, and wake every reader."""
-        self._log.extend(events)
+        self._log.extend(said)
         if not self._told:
             self._told = True
             self._changed(self)

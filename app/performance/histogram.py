@@ -62,11 +62,11 @@ class Histogram:
         self._total = 0.0
         self._maximum = _NEVER
 
-    def record(self, value: float) -> None:
-        """Count a finite value that is not negative."""
+    def record(self, value: float, times: int = 1) -> None:
+        """Count a finite value that is not negative, so many times."""
         index = ceil(log10(value) * PER_DECADE) + _OFFSET if value > LOWEST else 0
-        self._counts[index if index < LAST else LAST] += 1
-        self._total += value
+        self._counts[index if index < LAST else LAST] += times
+        self._total += value * times
         if value > self._maximum:
             self._maximum = value
 

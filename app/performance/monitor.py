@@ -70,24 +70,30 @@ class PerformanceMonitor:
 
     def recorder(self, stage: str) -> Callable[[float], None]:
         """What notes seconds of this stage, for where a look-up each time is too much."""
-        try:
-            return self._stages[stage].record
-        except KeyError:
-            return self._series(stage, SECONDS).record
+        return self._of(stage).record
 
-    def gaps(self, stage: str) -> Callable[[], None]:
-        """What notes the time since it was last called, for one stream of many."""
-        record, clock = self.recorder(stage), self._clock
+    def gaps(self, stage: str) -> Callable[[int], None]:
+        """What notes the time since it was last called, for one stream of many: told of so many
+        that came together, it notes no time between these."""
+        record, clock = self._of(stage).record, self._clock
         last: float | None = None
 
-        def passed() -> None:
+        def passed(count: int) -> None:
             nonlocal last
             now = clock()
             if last is not None:
                 record(now - last)
+            if count > 1:
+                record(0.0, count - 1)
             last = now
 
         return passed
+
+    def _of(self, stage: str) -> Histogram:
+        try:
+            return self._stages[stage]
+        except KeyError:
+            return self._series(stage, SECONDS)
 
     def snapshot(self) -> Snapshot:
         """What has been measured. What is recent is as exact as this is called often: each call

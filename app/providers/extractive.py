@@ -40,11 +40,11 @@ class ExtractiveProvider:
     model = "extractive-1"
     uses_history = False
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[list[str] | Finish, None]:
         """Yield the answer a few words at a time, then Finish("stop")."""
         text = answer(prompt)
         for delta in _DELTA.findall(text):
-            yield delta
+            yield [delta]
             await asyncio.sleep(0)  # others' requests go on between two deltas
         prompt_chars = len(prompt.question) + sum(len(each.text) for each in prompt.passages)
         yield Finish("stop", Usage(tokens_of(prompt_chars), tokens_of(len(text)), estimated=True))

@@ -39,7 +39,7 @@ class Decoder:
         """True once nothing more of interest can come."""
         return self.done or (self.finish_reason is not None and self.usage is not None)
 
-    def feed(self, data: bytes) -> Sequence[str]:
+    def feed(self, data: bytes) -> list[str]:
         """The deltas in `data` that are not empty."""
         lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
         self._rest = lines.pop()
@@ -48,17 +48,17 @@ class Decoder:
             self.fault = ProviderError("The language model's provider sent a line without an end.")
         return deltas
 
-    def close(self) -> Sequence[str]:
+    def close(self) -> list[str]:
         """What a last line without its newline holds; half an event is no event."""
         line, self._rest = self._rest, b""
         try:
             orjson.loads(line.removeprefix(b"data:"))
         except orjson.JSONDecodeError:
             self.done = self.done or line.removeprefix(b"data:").strip() == b"[DONE]"
-            return ()
+            return []
         return self._read([line])
 
-    def _read(self, lines: Sequence[bytes]) -> Sequence[str]:
+    def _read(self, lines: Sequence[bytes]) -> list[str]:
         """The deltas of whole lines, among which are keep-alives, comments and other fields."""
         deltas = []
         try:

@@ -55,7 +55,7 @@ class MistralProvider:
         other.__dict__.update(self.__dict__, model=model)
         return other
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[list[str] | Finish, None]:
         return relay(lambda: self._call(prompt), self._deadlines)
 
     def statistics(self) -> dict[str, int]:

@@ -24,7 +24,8 @@ from app.providers.relay import too_late
 
 log = structlog.get_logger(__name__)
 
-Stream: TypeAlias = AsyncGenerator[str | Finish, None]
+Item: TypeAlias = list[str] | Finish
+Stream: TypeAlias = AsyncGenerator[Item, None]
 
 # What another attempt may mend. A refusal stays one, and a deadline that has passed has passed.
 PASSING = (ProviderUnavailable, ProviderRateLimited, ProviderTruncated)
@@ -63,7 +64,7 @@ class Guarded:
         self._attempts = attempts
         self._random = random
 
-    async def begin(self, prompt: Prompt) -> tuple[str | Finish, Stream]:
+    async def begin(self, prompt: Prompt) -> tuple[Item, Stream]:
         """The first item of an answer and the stream of the others, which the caller closes.
 
         Raises the last attempt's ProviderError, or ProviderUnavailable where the breaker is open.
@@ -88,9 +89,7 @@ class Guarded:
             await asyncio.sleep(wait)
         raise failure or self._left_alone()
 
-    async def _attempt(
-        self, prompt: Prompt, due: float, ticket: int
-    ) -> tuple[str | Finish, Stream]:
+    async def _attempt(self, prompt: Prompt, due: float, ticket: int) -> tuple[Item, Stream]:
         """One call up to its first item; the breaker learns how it went."""
         worked: bool | None = None
         stream = self.provider.stream(prompt)
@@ -141,7 +140,7 @@ class ResilientProvider:
             async for item in rest:
                 yield marked(item, degraded)
 
-    async def _begin(self, prompt: Prompt) -> tuple[str | Finish, Stream, tuple[str, ...]]:
+    async def _begin(self, prompt: Prompt) -> tuple[Item, Stream, tuple[str, ...]]:
         try:
             return *await self._main.begin(prompt), ()
         except ProviderError as error:
@@ -164,7 +163,7 @@ class ResilientProvider:
         return *begun, (DEGRADED,)
 
 
-def marked(item: str | Finish, degraded: tuple[str, ...]) -> str | Finish:
+def marked(item: Item, degraded: tuple[str, ...]) -> Item:
     """The item; a Finish with what failed before its provider was asked."""
     if degraded and isinstance(item, Finish):
         return replace(item, degraded=(*degraded, *item.degraded))

@@ -28,8 +28,8 @@ class Deadlines:
     total_seconds: float = 120.0
 
 
-async def relay(call: Call, deadlines: Deadlines) -> AsyncGenerator[str | Finish, None]:
-    """Yield the deltas of one answer and its Finish.
+async def relay(call: Call, deadlines: Deadlines) -> AsyncGenerator[list[str] | Finish, None]:
+    """Yield the deltas of one answer, those together that were read together, and its Finish.
 
     Raises ProviderTimeout, ProviderTruncated, or what `call` and the decoder raise.
     """
@@ -55,8 +55,7 @@ async def relay(call: Call, deadlines: Deadlines) -> AsyncGenerator[str | Finish
                 data = b""
             if deltas := decoder.feed(data) if data else decoder.close():
                 begun = True
-                for delta in deltas:
-                    yield delta
+                yield deltas
                 due = min(end, now() + deadlines.between_tokens_seconds)
             if decoder.fault is not None:
                 raise decoder.fault

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.errors import Unavailable
 from app.stores.redis_cache import RedisCache
 
 # A process that is busy beats late; this long it may take.
@@ -88,8 +89,11 @@ class RedisLeading:
         return UUID(found.decode()) if found else None
 
     async def leader(self, key: str) -> UUID | None:
-        """Who leads now; None where nobody does, or nobody knows."""
-        [found] = await self._cache.ask(("EVAL", LEADER, 1, _name(key))) or [None]
+        """See `Leading.leader`."""
+        replies = await self._cache.ask(("EVAL", LEADER, 1, _name(key)))
+        if replies is None:
+            raise Unavailable
+        [found] = replies
         return UUID(found.decode()) if found else None
 
     def let_go(self, key: str, run_id: UUID) -> None:

@@ -136,7 +136,7 @@ class TracedProvider:
         self.model = provider.model
         self.uses_history = provider.uses_history
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[list[str] | Finish, None]:
         span = self._tracer.start_span(
             f"chat {self.model}",
             kind=SpanKind.INTERNAL if self.name == EXTRACTIVE else SpanKind.CLIENT,

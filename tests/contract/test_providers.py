@@ -62,8 +62,8 @@ async def fold(provider: Provider, asked: Prompt | None = None) -> tuple[str, Fi
             if isinstance(item, Finish):
                 finish = item
             else:
-                assert item, "a delta is never empty"
-                deltas.append(item)
+                assert item and all(item), "a delta is never empty"
+                deltas += item
     assert finish is not None
     return "".join(deltas), finish
 
@@ -213,9 +213,9 @@ class TestVendors:
         gates = {1: asyncio.Event(), 2: asyncio.Event()}
         vendor.server.script = Script(tokens=["a", "b"], gates=gates)
         async with aclosing(vendor.provider.stream(prompt())) as stream:
-            assert await anext(stream) == "a"
+            assert await anext(stream) == ["a"]
             gates[1].set()
-            assert await anext(stream) == "b"
+            assert await anext(stream) == ["b"]
             gates[2].set()
             assert isinstance(await anext(stream), Finish)
 
@@ -262,7 +262,7 @@ class TestFaults:
         begun: bool,
     ) -> None:
         vendor.server.script = script
-        items: list[str | Finish] = []
+        items: list[list[str] | Finish] = []
         with pytest.raises(ProviderError) as caught:
             async with aclosing(vendor.provider.stream(prompt())) as stream:
                 async for item in stream:

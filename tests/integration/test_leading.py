@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.embedded import Servers
+from app.errors import Unavailable
 from app.stores.leading import RedisLeading
 from app.stores.redis_cache import RedisCache
 from tests.support.waiting import until
@@ -116,7 +117,8 @@ async def test_without_redis_everybody_leads() -> None:
     leading = RedisLeading(cache, ended)
     try:
         assert await leading.lead("key", uuid4()) is None
-        assert await leading.leader("key") is None
+        with pytest.raises(Unavailable):
+            await leading.leader("key")
     finally:
         await leading.aclose()
         await cache.aclose()

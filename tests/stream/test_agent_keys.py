@@ -96,7 +96,7 @@ async def fold(provider: Provider) -> str:
     text = ""
     async with aclosing(provider.stream(PROMPT)) as stream:
         async for item in stream:
-            text += "" if isinstance(item, Finish) else item
+            text += "" if isinstance(item, Finish) else "".join(item)
     return text
 
 

@@ -88,7 +88,7 @@ async def fold(provider: Provider) -> tuple[str, Finish]:
         async for item in stream:
             if isinstance(item, Finish):
                 return text, item
-            text += item
+            text += "".join(item)
     raise AssertionError("no Finish")
 
 
@@ -159,7 +159,8 @@ class TestAttempts:
             with pytest.raises(ProviderError):
                 async with aclosing(given.provider("mistral").stream(PROMPT)) as stream:
                     async for item in stream:
-                        items.append(item)
+                        assert isinstance(item, list)
+                        items += item
             assert (items, len(given.main.requests), given.other.connections) == (["Hello"], 1, 0)
 
     async def test_leaving_during_a_pause_ends_it_at_once(self) -> None:

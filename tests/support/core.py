@@ -148,11 +148,11 @@ class ScriptedProvider:
     prompts: list[Prompt] = field(default_factory=list)
     closed: int = 0
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[list[str] | Finish, None]:
         self.prompts.append(prompt)
         try:
             for delta in self.deltas:
-                yield delta
+                yield [delta]
             if self.gate is not None:
                 await self.gate.wait()
             if self.error is not None:

@@ -370,8 +370,10 @@ async def test_it_streams_a_few_words_at_a_time() -> None:
     assert finish.reason == "stop"
     assert finish.usage is not None
     assert finish.usage.estimated
-    assert "".join(map(str, items)) == answer(prompt)
-    assert all(len(str(item).split()) <= 4 for item in items)
+    deltas = [delta for item in items if isinstance(item, list) for delta in item]
+    assert len(deltas) == len(items) > 1
+    assert "".join(deltas) == answer(prompt)
+    assert all(len(delta.split()) <= 4 for delta in deltas)
 
 
 @pytest.mark.parametrize(

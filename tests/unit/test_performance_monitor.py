@@ -164,12 +164,23 @@ def test_a_request_that_is_over(monitor: PerformanceMonitor) -> None:
 def test_gaps_of_streams_side_by_side(monitor: PerformanceMonitor, clock: Clock) -> None:
     one, other = monitor.gaps("between_tokens"), monitor.gaps("between_tokens")
     for _ in range(3):
-        one()
+        one(1)
         clock.pass_(1)
-        other()
+        other(1)
         clock.pass_(1)
     found = stages(monitor)["between_tokens"]
     assert (found["count"], found["mean_ms"]) == (4, pytest.approx(2000))
+
+
+def test_between_tokens_that_come_together_no_time_passes(
+    monitor: PerformanceMonitor, clock: Clock
+) -> None:
+    passed = monitor.gaps("between_tokens")
+    for together in (3, 1, 4):  # 2 + 1 + 4 gaps, two of which are of 3.5 seconds
+        passed(together)
+        clock.pass_(3.5)
+    found = stages(monitor)["between_tokens"]
+    assert (found["count"], found["mean_ms"]) == (7, pytest.approx(1000))
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])

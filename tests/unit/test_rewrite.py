@@ -153,7 +153,7 @@ class RewritingProvider(ScriptedProvider):
         default_factory=lambda: ScriptedProvider([STANDALONE], Finish("stop", Usage(70, 7)))
     )
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[list[str] | Finish, None]:
         rewrites = prompt.max_tokens == MAX_TOKENS
         stream = self.rewriting.stream(prompt) if rewrites else super().stream(prompt)
         async for item in stream:
