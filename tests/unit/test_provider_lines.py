@@ -138,3 +138,8 @@ def test_an_answer_without_an_end_is_ended() -> None:
 def test_a_count_that_cannot_be_true_is_none(name: str, wrong: object) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, name: wrong}
     assert decode(HELLO + event({}, "stop", usage=usage))[1].usage is None
+
+
+def test_the_same_word_of_two_answers_is_in_memory_once() -> None:
+    [one], [other] = (Decoder().feed(event({"content": " finished"})) for _ in range(2))
+    assert one is other
