@@ -111,7 +111,7 @@ async def _plain(drain: Worker, readers: int) -> AsyncIterator[Way]:
         numbers = iter(range(1, 1 << 30))
 
         def tell(token: Token) -> None:
-            encoded = frame(next(numbers), token)
+            encoded = frame(next(numbers), token.content)
             for transport in transports:
                 transport.write(encoded)
 

@@ -140,22 +140,22 @@ class RemoteLeader:
     async def _frames(self, after: int) -> AsyncGenerator[bytes, None]:
         """Its frames; an empty one where it is gone."""
         coming: asyncio.Task[bytes | None] | None = None
-        missed = 0
+        gone = unknown = 0  # looks one after the other
         said = self._streams.share(self._scope, self._run_id, after)
         try:
             while True:
                 coming = coming or asyncio.create_task(_next(said))
                 await asyncio.wait({coming}, timeout=LOOK_SECONDS)
                 if coming.done():
-                    frame, coming, missed = coming.result(), None, 0
+                    frame, coming, gone, unknown = coming.result(), None, 0, 0
                     if frame is None:
                         return
                     yield frame
                     continue
                 leads = await self._leads()
-                missed = 0 if leads else missed + 1
-                looks = UNKNOWN_LOOKS if leads is None else GONE_LOOKS
-                if missed >= looks and not coming.done():
+                gone = gone + 1 if leads is False else 0
+                unknown = unknown + 1 if leads is None else 0
+                if (gone == GONE_LOOKS or unknown == UNKNOWN_LOOKS) and not coming.done():
                     yield b""
                     return
         except AppError:

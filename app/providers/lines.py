@@ -6,7 +6,7 @@ two. Events are one `data:` line each, as every vendor sends them.
 """
 
 from collections.abc import Sequence
-from sys import intern
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -19,9 +19,12 @@ MAX_LINE_BYTES = 1 << 20  # a vendor's line is a few hundred bytes; more is no s
 # The 32,000 tokens that can be asked for have some 130,000 characters.
 MAX_ANSWER_CHARS = 4 << 20
 # Tokens are mostly the same few thousand words, of which each of a thousand open answers keeps
-# hundreds: one object for all of them saves 55 bytes a token.
-SHORT_CHARS = 20
+# hundreds: one object for all of them saves 55 bytes a token. (`sys.intern` keeps them for ever in
+# Python 3.12.)
+SHORT_CHARS, KNOWN_WORDS = 20, 8192
 MAX_TOKENS = 100_000_000  # what a count of tokens may be; the largest models take a million
+
+_known = lru_cache(maxsize=KNOWN_WORDS)(str)
 
 
 class Decoder:
@@ -76,7 +79,7 @@ class Decoder:
                     self._chars += len(text)
                     if self._chars > MAX_ANSWER_CHARS:
                         raise ProviderError("The language model's answer does not end.")
-                    deltas.append(intern(text) if len(text) <= SHORT_CHARS else text)
+                    deltas.append(_known(text) if len(text) <= SHORT_CHARS else text)
         except orjson.JSONDecodeError as error:
             self.fault = ProviderError(
                 "The language model's provider sent something that is not JSON."

@@ -42,7 +42,9 @@ SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
 STORE = "SELECT store_turn(enter($1, $2, $3, $4), $5)"
 BEGIN = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, NULL, NULL, $6)"
 BEGIN_ONCE = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, $7, $8, $6)"
-# The same for several at once, of one caller. OFFSET 0: he enters once, before all of them.
+# The same for several at once, of one caller. OFFSET 0: he enters once, before all of them. What
+# waits for a lock is soon given up, and each tried by itself: no lock that somebody else needs is
+# held for longer, and no deadlock waits for its second.
 LOAD_ALL = """
 SELECT l.*
   FROM (SELECT enter($1, $2, $3, $4) AS tenant_id OFFSET 0) k
@@ -65,13 +67,15 @@ SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
 """
 STORE_ALL = """
 SELECT store_turn(k.tenant_id, t.turn)
-  FROM (SELECT enter($1, $2, $3, $4) AS tenant_id OFFSET 0) k
+  FROM (SELECT enter($1, $2, $3, $4) AS tenant_id, set_config('lock_timeout', '50ms', true)
+        OFFSET 0) k
  CROSS JOIN unnest($5::jsonb[]) WITH ORDINALITY AS t (turn, number)
  ORDER BY t.number
 """
 BEGIN_ALL = """
 SELECT b.*
-  FROM (SELECT enter($1, $2, $3, $4) AS tenant_id OFFSET 0) k
+  FROM (SELECT enter($1, $2, $3, $4) AS tenant_id, set_config('lock_timeout', '50ms', true)
+        OFFSET 0) k
  CROSS JOIN unnest($5::jsonb[]) WITH ORDINALITY AS t (turn, number)
  CROSS JOIN LATERAL begin_turn(k.tenant_id, t.turn, $2, NULL, NULL, $6) b
  ORDER BY t.number

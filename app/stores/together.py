@@ -6,9 +6,10 @@ that came while the one before was under way; who is alone waits for nobody.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
-from app.errors import AppError
+from app.errors import DatabaseUnavailable
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -17,8 +18,9 @@ Result = TypeVar("Result")
 # A statement may wait for a lock, or its connection be gone: nobody waits longer for one that is
 # not his own.
 PATIENCE_SECONDS = 0.01
-# More would keep the first of them waiting for the last.
+# Further ones go in a statement beside it: more would keep the first waiting for the last.
 MOST = 16
+ROLLED_BACK = "40"  # the class of deadlocks
 
 
 class Together(Generic[Key, Item, Result]):
@@ -56,21 +58,19 @@ class Together(Generic[Key, Item, Result]):
         return await future
 
     def _depart(self, key: Key, group: "_Group[Item, Result]") -> None:
-        """With those who wait, as many as may be."""
+        """With all who wait."""
         if group.timer is not None:
             group.timer.cancel()
             group.timer = None
         waiting = [each for each in group.waiting if not each[1].done()]  # else he was cancelled
-        aboard, group.waiting = waiting[:MOST], waiting[MOST:]
-        if not aboard:
-            return
-        if group.waiting:
-            loop = asyncio.get_running_loop()
-            group.timer = loop.call_later(PATIENCE_SECONDS, self._depart, key, group)
-        group.under_way += 1
-        flight = asyncio.create_task(self._fly(key, group, aboard))
-        self._flights.add(flight)
-        flight.add_done_callback(self._flights.discard)
+        group.waiting = []
+        for first in range(0, len(waiting), MOST):
+            group.under_way += 1
+            aboard = waiting[first : first + MOST]
+            # Nobody's context: who waits may be of several requests.
+            flight = asyncio.create_task(self._fly(key, group, aboard), context=Context())
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
 
     async def _fly(
         self, key: Key, group: "_Group[Item, Result]", aboard: "_Waiting[Item, Result]"
@@ -81,19 +81,22 @@ class Together(Generic[Key, Item, Result]):
             else:
                 await self._all(key, aboard)
         finally:
+            for _, future in aboard:
+                future.cancel()  # does nothing to those that are done: all, unless this was stopped
             self._landed(key, group)
 
     async def _all(self, key: Key, aboard: "_Waiting[Item, Result]") -> None:
         try:
             results = await self._many(key, [item for item, _ in aboard])
+            landed = list(zip(aboard, results, strict=True))
         except Exception as error:
-            if isinstance(error, AppError) and isinstance(error.__cause__, TimeoutError | OSError):
-                for _, future in aboard:  # the server's, not one item's
+            if _is_the_servers(error):
+                for _, future in aboard:
                     _fail(future, error)
             else:
                 await asyncio.gather(*(self._alone(key, *each) for each in aboard))
             return
-        for (_, future), result in zip(aboard, results, strict=True):
+        for (_, future), result in landed:
             if not future.done():
                 future.set_result(result)
 
@@ -124,6 +127,12 @@ class _Group(Generic[Item, Result]):
         self.waiting: _Waiting[Item, Result] = []
         self.under_way = 1
         self.timer: asyncio.TimerHandle | None = None
+
+
+def _is_the_servers(error: Exception) -> bool:
+    """Whether it is no item's: each of them would wait for the same once more."""
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    return isinstance(error, DatabaseUnavailable) and not state.startswith(ROLLED_BACK)
 
 
 def _fail(future: "asyncio.Future[Result]", error: Exception) -> None:

@@ -175,6 +175,45 @@ async def test_one_that_is_locked_holds_up_nobody_else(
     assert await count(stores, scope, "runs") == 2 + len(others)
 
 
+async def test_one_that_is_locked_in_the_midst_of_others_holds_them_up_for_a_moment(
+    stores: Stores, scope: Scope, agents: Sequence[AgentRecord]
+) -> None:
+    locked = turn(agents[0].id)
+    await stores.conversations.store_turn(scope, locked)
+    store = stores.conversations.store_turn
+    async with stores.database.transaction(scope) as connection:
+        await connection.execute(
+            "SELECT FROM conversations WHERE id = $1 FOR UPDATE", locked.conversation_id
+        )
+        turns = [turn(each.id) for each in agents]
+        waiting = turn(agents[0].id, locked.conversation_id)
+        tasks = [asyncio.create_task(store(scope, t)) for t in [*turns[:3], waiting, *turns[3:]]]
+        held_up = tasks.pop(3)
+        await asyncio.gather(*tasks)
+        assert not held_up.done()
+    await held_up
+    assert await count(stores, scope, "runs") == 2 + len(turns)
+    assert await count(stores, scope, "messages") == 2 * (2 + len(turns))
+
+
+async def test_a_beat_and_turns_that_are_stored_do_not_wait_for_each_other(
+    stores: Stores, scope: Scope, agents: Sequence[AgentRecord]
+) -> None:
+    firsts = [turn(agents[n % 5].id) for n in range(16)]
+    for each in firsts:
+        await stores.conversations.store_turn(scope, each)
+    for _ in range(5):
+        turns = [turn(each.agent_id, each.conversation_id) for each in firsts]
+        conversations = stores.conversations
+        await asyncio.gather(*(conversations.begin_turn(scope, t, None) for t in turns))
+        runs = [each.run_id for each in reversed(turns)]
+        await asyncio.gather(
+            *(conversations.store_turn(scope, t) for t in turns),
+            *(conversations.keep_alive(runs) for _ in range(5)),
+        )
+    assert await count(stores, scope, "runs") == 6 * len(firsts)
+
+
 def new_conversation_of(agent: AgentRecord) -> UUID:
     """One that was never stored."""
     return turn(agent.id).conversation_id

@@ -102,6 +102,19 @@ async def test_where_nobody_can_say_it_goes_on(unknown: int) -> None:
     assert elsewhere.looks >= unknown
 
 
+async def test_what_nobody_could_say_before_does_not_count_against_it() -> None:
+    elsewhere = Elsewhere(*[None] * (UNKNOWN_LOOKS - 1), False)
+    elsewhere.say(*SAID[:3])
+
+    def last_words(look: int) -> None:
+        if look == UNKNOWN_LOOKS:
+            elsewhere.say(*SAID[3:])
+            elsewhere.frames.put_nowait(None)
+
+    elsewhere.at = last_words
+    assert await told(elsewhere) == SAID
+
+
 async def test_where_nobody_can_say_for_long_it_is_dead() -> None:
     elsewhere = Elsewhere(None)
     elsewhere.say(*SAID)

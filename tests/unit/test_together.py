@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+import asyncpg
 import pytest
 
 from app.errors import AppError, DatabaseUnavailable, InvalidInput, NotFound
 from app.stores import together
+from app.stores.connections import NoConnectionFree
 from app.stores.together import MOST, Together
 
 
@@ -101,6 +103,15 @@ async def test_no_more_than_that_at_a_time(
     assert [len(items) for _, items in statements.done] == [1, MOST, MOST, 1]
 
 
+async def test_nobody_waits_for_long_however_many_there_are(
+    statements: Statements, joined: Together[str, int, int]
+) -> None:
+    hanging, *others = await ask(joined, "a", *range(3 * MOST + 1))
+    assert [len(await statements.began.get()) for _ in range(4)] == [1, MOST, MOST, MOST]
+    statements.open()
+    assert await asyncio.gather(hanging, *others) == [2 * n for n in range(3 * MOST + 1)]
+
+
 async def test_nobody_waits_for_long_for_one_that_hangs(
     statements: Statements, joined: Together[str, int, int]
 ) -> None:
@@ -127,18 +138,45 @@ async def test_an_error_is_its_own_items(
     assert statements.done == [("a", [5])]
 
 
-@pytest.mark.parametrize("cause", [TimeoutError(), ConnectionRefusedError()])
+@pytest.mark.parametrize(
+    "cause", [TimeoutError(), asyncpg.ConnectionDoesNotExistError(), None], ids=repr
+)
 @pytest.mark.usefixtures("patient")
 async def test_what_the_server_does_not_answer_is_asked_once(
-    statements: Statements, joined: Together[str, int, int], cause: Exception
+    statements: Statements, joined: Together[str, int, int], cause: Exception | None
 ) -> None:
-    statements.away = DatabaseUnavailable()
+    statements.away = DatabaseUnavailable() if cause else NoConnectionFree()
     statements.away.__cause__ = cause
     tasks = await ask(joined, "a", 1, 2, 3)
     statements.open()
     errors = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(each) for each in errors] == [DatabaseUnavailable] * 3
+    assert [isinstance(each, DatabaseUnavailable) for each in errors] == [True] * 3
     assert statements.done == [("a", [1]), ("a", [2, 3])]
+
+
+@pytest.mark.usefixtures("patient")
+async def test_who_is_rolled_back_for_another_is_asked_again(
+    statements: Statements, joined: Together[str, int, int]
+) -> None:
+    statements.away = DatabaseUnavailable()
+    statements.away.__cause__ = asyncpg.DeadlockDetectedError()
+    tasks = await ask(joined, "a", 1, 2, 3)
+    statements.open()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert statements.done == [("a", [1]), ("a", [2, 3]), ("a", [2]), ("a", [3])]
+
+
+async def test_who_is_forgotten_by_a_statement_is_asked_for_alone() -> None:
+    async def one(key: str, item: int) -> int:
+        await asyncio.sleep(0)
+        return item
+
+    async def many(key: str, items: Sequence[int]) -> Sequence[int]:
+        return items[1:]
+
+    forgetful = Together(one, many)
+    tasks = [asyncio.create_task(forgetful.do("a", item)) for item in (1, 2, 3)]
+    assert await asyncio.gather(*tasks) == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("patient")
