@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
 
@@ -160,14 +161,9 @@ async def test_one_that_cannot_be_stored_keeps_nobody_elses_from_it(
 async def test_one_that_is_locked_holds_up_nobody_else(
     stores: Stores, scope: Scope, agents: Sequence[AgentRecord]
 ) -> None:
-    locked = turn(agents[0].id)
-    await stores.conversations.store_turn(scope, locked)
     store = stores.conversations.store_turn
-    async with stores.database.transaction(scope) as connection:
-        await connection.execute(
-            "SELECT FROM conversations WHERE id = $1 FOR UPDATE", locked.conversation_id
-        )
-        waiting = asyncio.create_task(store(scope, turn(agents[0].id, locked.conversation_id)))
+    async with locked_conversation(stores, scope, agents[0]) as locked:
+        waiting = asyncio.create_task(store(scope, turn(agents[0].id, locked)))
         others = [turn(each.id) for each in agents]
         await asyncio.gather(*(store(scope, each) for each in others))
         assert not waiting.done()
@@ -178,15 +174,10 @@ async def test_one_that_is_locked_holds_up_nobody_else(
 async def test_one_that_is_locked_in_the_midst_of_others_holds_them_up_for_a_moment(
     stores: Stores, scope: Scope, agents: Sequence[AgentRecord]
 ) -> None:
-    locked = turn(agents[0].id)
-    await stores.conversations.store_turn(scope, locked)
     store = stores.conversations.store_turn
-    async with stores.database.transaction(scope) as connection:
-        await connection.execute(
-            "SELECT FROM conversations WHERE id = $1 FOR UPDATE", locked.conversation_id
-        )
+    async with locked_conversation(stores, scope, agents[0]) as locked:
         turns = [turn(each.id) for each in agents]
-        waiting = turn(agents[0].id, locked.conversation_id)
+        waiting = turn(agents[0].id, locked)
         tasks = [asyncio.create_task(store(scope, t)) for t in [*turns[:3], waiting, *turns[3:]]]
         held_up = tasks.pop(3)
         await asyncio.gather(*tasks)
@@ -212,6 +203,20 @@ async def test_a_beat_and_turns_that_are_stored_do_not_wait_for_each_other(
             *(conversations.keep_alive(runs) for _ in range(5)),
         )
     assert await count(stores, scope, "runs") == 6 * len(firsts)
+
+
+@asynccontextmanager
+async def locked_conversation(
+    stores: Stores, scope: Scope, agent: AgentRecord
+) -> AsyncIterator[UUID]:
+    """One with a turn, that nobody else can add to meanwhile."""
+    made = turn(agent.id)
+    await stores.conversations.store_turn(scope, made)
+    async with stores.database.transaction(scope) as connection:
+        await connection.execute(
+            "SELECT FROM conversations WHERE id = $1 FOR UPDATE", made.conversation_id
+        )
+        yield made.conversation_id
 
 
 def new_conversation_of(agent: AgentRecord) -> UUID:
