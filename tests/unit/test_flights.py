@@ -1,7 +1,7 @@
 """Following a run of another process: when it counts as dead, and when it is only late."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,13 +20,18 @@ SAID: list[Event] = [Start(RUN, uuid4(), uuid4()), Sources([]), Token("Ana"), To
 
 class Elsewhere:
     """A leader of another process and its run's stream. `answers` says what each look for the
-    leader finds (None: nobody can say), the last one ever after; `at` is called before each."""
+    leader finds (None: nobody can say), the last one ever after."""
 
     def __init__(self, *answers: bool | None) -> None:
         self.frames = asyncio.Queue[bytes | None]()
         self.looks = 0
-        self.at: Callable[[int], None] = lambda _: None
         self._answers = answers
+        self._last: tuple[int, Sequence[Event]] = (-1, ())
+
+    def say_all(self, look: int) -> None:
+        """Everything, of which the last words come as the leader is looked for that time."""
+        self.say(*SAID[:3])
+        self._last = look, SAID[3:]
 
     def say(self, *events: Event) -> None:
         for number, event in enumerate(events, 1):
@@ -36,7 +41,10 @@ class Elsewhere:
         raise AssertionError
 
     async def leader(self, key: str) -> UUID | None:
-        self.at(self.looks)
+        look, words = self._last
+        if look == self.looks:
+            self.say(*words)
+            self.frames.put_nowait(None)
         led = self._answers[min(self.looks, len(self._answers) - 1)]
         self.looks += 1
         if led is None:
@@ -76,42 +84,21 @@ async def test_one_that_is_gone_for_some_looks_is_dead() -> None:
 
 async def test_one_that_has_let_go_may_still_be_heard() -> None:
     elsewhere = Elsewhere(False)
-    elsewhere.say(*SAID[:3])
-
-    def last_words(look: int) -> None:
-        if look == GONE_LOOKS - 2:
-            elsewhere.say(*SAID[3:])
-            elsewhere.frames.put_nowait(None)
-
-    elsewhere.at = last_words
+    elsewhere.say_all(GONE_LOOKS - 2)
     assert await told(elsewhere) == SAID
 
 
 @pytest.mark.parametrize("unknown", [1, GONE_LOOKS, UNKNOWN_LOOKS - 1])
 async def test_where_nobody_can_say_it_goes_on(unknown: int) -> None:
     elsewhere = Elsewhere(*[None] * unknown, True)
-    elsewhere.say(*SAID[:3])
-
-    def known_again(look: int) -> None:
-        if look == unknown:
-            elsewhere.say(*SAID[3:])
-            elsewhere.frames.put_nowait(None)
-
-    elsewhere.at = known_again
+    elsewhere.say_all(unknown)
     assert await told(elsewhere) == SAID
     assert elsewhere.looks >= unknown
 
 
 async def test_what_nobody_could_say_before_does_not_count_against_it() -> None:
     elsewhere = Elsewhere(*[None] * (UNKNOWN_LOOKS - 1), False)
-    elsewhere.say(*SAID[:3])
-
-    def last_words(look: int) -> None:
-        if look == UNKNOWN_LOOKS:
-            elsewhere.say(*SAID[3:])
-            elsewhere.frames.put_nowait(None)
-
-    elsewhere.at = last_words
+    elsewhere.say_all(UNKNOWN_LOOKS)
     assert await told(elsewhere) == SAID
 
 
