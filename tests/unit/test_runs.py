@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.chat.events import Event, Failed, Token
+from app.chat.events import Event, Failed, Said, Token
 from app.chat.model import Scope
 from app.chat.run import Run
 from app.chat.runs import KEPT_FINISHED_RUNS, Runs
@@ -19,8 +19,9 @@ SCOPE = Scope(tenant_id=1)
 END = Failed("interrupted", "stopped", False, 409)
 
 
-def encode(number: int, event: Event) -> bytes:
-    return f"{number}:{event}\n".encode()
+def encode(number: int, said: Said) -> bytes:
+    """A token as its text, which is all that a run keeps of it."""
+    return f"{number}:{said.content if isinstance(said, Token) else said}\n".encode()
 
 
 def make_run(grace_seconds: float = 0.0) -> Run:
