@@ -54,10 +54,10 @@ def event_json(event: Event) -> dict[str, Any]:
             return {"type": "error", "code": code, "message": message, "retryable": retryable}
 
 
-def frame(number: int, event: Said) -> bytes:
+def frame(number: int, said: Said) -> bytes:
     """One event's bytes. JSON escapes CR and LF, the only line ends that SSE knows; the others that
     Unicode has are escaped for clients that split at those as well, like `str.splitlines`."""
-    data = _token(event) if isinstance(event, str) else dumps(event_json(event))
+    data = _token(said) if isinstance(said, str) else dumps(event_json(said))
     if not data.isascii():
         for line_end, escaped in LINE_ENDS:
             data = data.replace(line_end, escaped)

@@ -1,6 +1,6 @@
 """What the question path reads and writes: one round trip each way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -9,25 +9,14 @@ from uuid import UUID
 import asyncpg
 
 from app.chat.administration import UNKNOWN
-from app.chat.model import (
-    Agent,
-    ChatMessage,
-    Citation,
-    Claim,
-    Ids,
-    Passage,
-    Portfolio,
-    QueryComplexity,
-    Question,
-    Scope,
-    Usage,
-)
+from app.chat.model import Claim, Ids, Question, Scope
 from app.chat.ports import Begun, IdempotencyKey, Loaded, Turn
 from app.errors import IdempotencyMismatch, NotFound, Unauthorized
 from app.stores.citations import citation
 from app.stores.database import MAX_ID, Database, who
 from app.stores.tenants import resolved, values_of
 from app.stores.together import Together
+from app.stores.turns import Payload, loaded, payload, turn_of
 
 LOAD = "SELECT * FROM load_question(enter($1, $2, $3, $4), $5, $6, $7, $8)"
 # Whose credential it is and what is asked, in one round trip. Without such a credential there is no
@@ -42,9 +31,7 @@ SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
 STORE = "SELECT store_turn(enter($1, $2, $3, $4), $5)"
 BEGIN = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, NULL, NULL, $6)"
 BEGIN_ONCE = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, $7, $8, $6)"
-# The same for several at once, of one caller. OFFSET 0: he enters once, before all of them. What
-# waits for a lock is soon given up, and each tried by itself: no lock that somebody else needs is
-# held for longer, and no deadlock waits for its second.
+# The same for several at once, of one caller. OFFSET 0: he enters once, before all of them.
 LOAD_ALL = """
 SELECT l.*
   FROM (SELECT enter($1, $2, $3, $4) AS tenant_id OFFSET 0) k
@@ -65,6 +52,8 @@ SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
        ON k.subject IS NOT NULL
  ORDER BY q.number
 """
+# What waits for a lock is soon given up, and each turn tried by itself: no lock that somebody else
+# needs is held for longer, and no deadlock waits for its second.
 STORE_ALL = """
 SELECT store_turn(k.tenant_id, t.turn)
   FROM (SELECT enter($1, $2, $3, $4) AS tenant_id, set_config('lock_timeout', '50ms', true)
@@ -96,15 +85,12 @@ SELECT r.*, q.content AS question, coalesce(m.content, '') AS answer
 CITED = "SELECT * FROM citations WHERE message_id = $1 ORDER BY id"
 # A process tells every few seconds that its runs are alive; one that has not for so long is dead.
 DEAD_AFTER = timedelta(seconds=20)
-TITLE_CHARS = 80
 # asyncpg has a class of its own for them, which no JSON encoder takes.
 IDS = ("run_id", "conversation_id", "question_id", "message_id")
-TOLD = ("number", "chunk_id", "title", "uri", "score")
 
 
 # Of a question: the agent's id or name, a portfolio, a conversation.
 Asked: TypeAlias = tuple[int | None, str | None, int | None, UUID | None]
-Payload: TypeAlias = dict[str, Any]
 
 
 class PgConversations:
@@ -140,7 +126,7 @@ class PgConversations:
         if question.conversation_id is not None and not row["conversation_found"]:
             raise NotFound("There is no such conversation with this agent.")
         found = resolved(row) if isinstance(scope, Claim) else scope
-        return _loaded(row, found.tenant_id, found if claimed else None)
+        return loaded(row, found.tenant_id, found if claimed else None)
 
     async def begin_turn(self, scope: Scope, turn: Turn, key: IdempotencyKey | None) -> Begun:
         """Store the question and its run, or find the run of a request that was sent before.
@@ -149,10 +135,10 @@ class PgConversations:
         the key was another request's.
         """
         if key is None:
-            row = await self._beginning.do(scope, _payload(turn))
+            row = await self._beginning.do(scope, payload(turn))
         else:  # alone: it waits for who has sent the same
             [row] = await self._database.fetch(
-                BEGIN_ONCE, *who(scope), _payload(turn), DEAD_AFTER, key.key, key.digest
+                BEGIN_ONCE, *who(scope), payload(turn), DEAD_AFTER, key.key, key.digest
             )
         if row["outcome"] == "mismatch":
             raise IdempotencyMismatch
@@ -166,7 +152,7 @@ class PgConversations:
             if row is None:
                 raise NotFound("There is no such run.")
             cited = await connection.fetch(CITED, row["message_id"])
-        return _turn(row, [citation(each) for each in cited])
+        return turn_of(row, [citation(each) for each in cited])
 
     async def keep_alive(self, run_ids: Sequence[UUID]) -> None:
         """Say that these runs are being produced."""
@@ -190,7 +176,7 @@ class PgConversations:
 
         NotFound where the agent or the conversation was deleted meanwhile.
         """
-        row = await self._storing.do(scope, _payload(turn))
+        row = await self._storing.do(scope, payload(turn))
         if not row["store_turn"]:
             raise NotFound(DELETED)
 
@@ -237,112 +223,3 @@ def _id_or_nothing(value: int) -> int:
     """An id that the database can hold, of nothing where this one is not: who asks has to be known
     before he is told so."""
     return value if 0 < value <= MAX_ID else 0
-
-
-def _loaded(row: asyncpg.Record, tenant_id: int, scope: Scope | None) -> Loaded:
-    history: list[ChatMessage] = []
-    for question, answer in zip(row["questions"] or (), row["answers"] or (), strict=True):
-        history += (ChatMessage("user", question), ChatMessage("assistant", answer))
-    agent = Agent(
-        id=row["agent_id"],
-        name=row["agent_name"],
-        system_prompt=row["system_prompt"],
-        provider=row["provider"],
-        model=row["model"],
-        portfolio_id=row["agent_portfolio_id"],
-        top_k=row["top_k"],
-        max_tokens=row["max_tokens"],
-        temperature=row["temperature"],
-        version=row["agent_version"],
-        cache_epoch=row["agent_epoch"],
-        persona_portfolio_id=row["persona_id"],
-        fallback_provider=row["fallback_provider"],
-        fallback_model=row["fallback_model"],
-        semantic_threshold=row["semantic_threshold"],
-        tenant_id=tenant_id,
-        base_url=row["base_url"],
-        sealed_key=row["api_key_sealed"],
-    )
-    return Loaded(
-        agent=agent,
-        portfolio=_portfolio(row, "portfolio"),
-        history=history,
-        tenant_epoch=row["tenant_epoch"],
-        persona=_portfolio(row, "persona"),
-        scope=scope,
-    )
-
-
-def _portfolio(row: asyncpg.Record, prefix: str) -> Portfolio | None:
-    if row[f"{prefix}_id"] is None:
-        return None
-    return Portfolio(
-        id=row[f"{prefix}_id"],
-        name=row[f"{prefix}_name"],
-        version=row[f"{prefix}_version"],
-        encoder=row[f"{prefix}_encoder"],
-        cache_epoch=row[f"{prefix}_epoch"],
-    )
-
-
-def _turn(row: asyncpg.Record, cited: Sequence[Citation]) -> Turn:
-    return Turn(
-        run_id=UUID(bytes=row["id"].bytes),
-        conversation_id=UUID(bytes=row["conversation_id"].bytes),
-        new_conversation=False,
-        question_id=UUID(bytes=row["question_id"].bytes),
-        message_id=UUID(bytes=row["message_id"].bytes),
-        agent_id=row["agent_id"],
-        question=row["question"],
-        answer=row["answer"],
-        citations=cited,
-        status=row["status"],
-        cached=row["cached"],
-        language=row["language"],
-        complexity=QueryComplexity(row["complexity"]),
-        finish_reason=row["finish_reason"],
-        error_code=row["error_code"],
-        usage=Usage(**row["usage"]),
-        timings_ms=row["timings_ms"],
-        degraded=row["degraded"],
-        sources=[_passage(source) for source in row["sources"]],
-        top_k=row["top_k"],
-        max_tokens=row["max_tokens"],
-    )
-
-
-def _source(passage: Passage) -> dict[str, Any]:
-    """What a reader is told of a passage."""
-    return {name: getattr(passage, name) for name in TOLD}
-
-
-def _passage(source: Mapping[str, Any]) -> Passage:
-    """A passage of which that is all that is known."""
-    return Passage(document_id=0, text="", start=0, end=0, **source)
-
-
-def _payload(turn: Turn) -> Payload:
-    return {
-        "run_id": turn.run_id,
-        "conversation_id": turn.conversation_id,
-        "new_conversation": turn.new_conversation,
-        "title": " ".join(turn.question[: 4 * TITLE_CHARS].split())[:TITLE_CHARS],
-        "question_id": turn.question_id,
-        "message_id": turn.message_id,
-        "agent_id": turn.agent_id,
-        "question": turn.question,
-        "answer": turn.answer,
-        "citations": list(turn.citations),  # orjson knows dataclasses
-        "status": turn.status,
-        "cached": turn.cached,
-        "language": turn.language,
-        "complexity": turn.complexity,
-        "finish_reason": turn.finish_reason,
-        "error_code": turn.error_code,
-        "usage": turn.usage,
-        "timings_ms": dict(turn.timings_ms),
-        "degraded": list(turn.degraded),
-        "sources": [_source(passage) for passage in turn.sources],
-        "top_k": turn.top_k,
-        "max_tokens": turn.max_tokens,
-    }

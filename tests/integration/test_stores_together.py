@@ -187,22 +187,20 @@ async def test_one_that_is_locked_in_the_midst_of_others_holds_them_up_for_a_mom
     assert await count(stores, scope, "messages") == 2 * (2 + len(turns))
 
 
-async def test_a_beat_and_turns_that_are_stored_do_not_wait_for_each_other(
+async def test_a_beat_passes_over_a_run_that_is_being_stored(
     stores: Stores, scope: Scope, agents: Sequence[AgentRecord]
 ) -> None:
-    firsts = [turn(agents[n % 5].id) for n in range(16)]
-    for each in firsts:
-        await stores.conversations.store_turn(scope, each)
-    for _ in range(5):
-        turns = [turn(each.agent_id, each.conversation_id) for each in firsts]
-        conversations = stores.conversations
-        await asyncio.gather(*(conversations.begin_turn(scope, t, None) for t in turns))
-        runs = [each.run_id for each in reversed(turns)]
-        await asyncio.gather(
-            *(conversations.store_turn(scope, t) for t in turns),
-            *(conversations.keep_alive(runs) for _ in range(5)),
-        )
-    assert await count(stores, scope, "runs") == 6 * len(firsts)
+    turns = [turn(each.id) for each in agents]
+    await asyncio.gather(*(stores.conversations.begin_turn(scope, t, None) for t in turns))
+    runs = [each.run_id for each in turns]
+    alive = "SELECT id, alive_at FROM runs WHERE id = ANY ($1) ORDER BY started_at, id"
+    before = await stores.behind(alive, runs)
+    async with stores.database.transaction(scope) as connection:
+        await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", runs[2])
+        await stores.conversations.keep_alive(runs)
+    after = dict(await stores.behind(alive, runs))
+    beaten = {each["id"] for each in before if after[each["id"]] > each["alive_at"]}
+    assert beaten == set(runs) - {runs[2]}
 
 
 @asynccontextmanager
