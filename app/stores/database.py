@@ -60,7 +60,7 @@ class Database:
         self,
         connections: Connections,
         engine: AsyncEngine,
-        administered: "Counts",
+        administered: Counts,
         *,
         pooler: bool = False,
     ) -> None:
@@ -92,13 +92,6 @@ class Database:
             **(pooled.ASYNCPG if pooler else {"server_settings": SERVER_SETTINGS}),
         }
 
-        administered = Counts()
-
-        async def creator(*_: object, **__: object) -> asyncpg.Connection:
-            connection = await asyncpg.connect(**connect)
-            administered.opened += 1
-            return connection
-
         prepared = Prepared(_register_codecs)
         with translated():
             pool = await asyncpg.create_pool(
@@ -116,18 +109,7 @@ class Database:
             except BaseException:
                 pool.terminate()
                 raise
-        engine = create_async_engine(
-            "postgresql+asyncpg://",
-            # One parser for the DSN: asyncpg's, unix sockets included.
-            connect_args={"async_creator_fn": creator, **(pooled.SQLALCHEMY if pooler else {})},
-            pool_size=max(2, pool_size // 2),
-            max_overflow=0,
-            pool_timeout=timeout_seconds,
-            pool_pre_ping=True,
-            json_serializer=lambda value: orjson.dumps(value).decode(),
-            json_deserializer=orjson.loads,
-        )
-        event.listen(engine.sync_engine, "engine_connect", administered.lent)
+        engine, administered = _administration(connect, pool_size, timeout_seconds, pooler=pooler)
         connections = Connections(pool, prepared, timeout_seconds, waited)
         return cls(connections, engine, administered, pooler=pooler)
 
@@ -218,6 +200,32 @@ def checked_id(value: int) -> int:
     if not 0 <= value <= MAX_ID:
         raise NotFound
     return value
+
+
+def _administration(
+    connect: dict[str, Any], pool_size: int, timeout_seconds: float, *, pooler: bool
+) -> tuple[AsyncEngine, Counts]:
+    """SQLAlchemy's pool, half as large, of connections that asyncpg makes: one parser for the DSN,
+    unix sockets included."""
+    administered = Counts()
+
+    async def creator(*_: object, **__: object) -> asyncpg.Connection:
+        connection = await asyncpg.connect(**connect)
+        administered.opened += 1
+        return connection
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        connect_args={"async_creator_fn": creator, **(pooled.SQLALCHEMY if pooler else {})},
+        pool_size=max(2, pool_size // 2),
+        max_overflow=0,
+        pool_timeout=timeout_seconds,
+        pool_pre_ping=True,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+    )
+    event.listen(engine.sync_engine, "engine_connect", administered.lent)
+    return engine, administered
 
 
 async def _register_codecs(connection: asyncpg.Connection) -> None:

@@ -1,8 +1,12 @@
 """`citestream worker`: processes for indexing alone."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+from app.bootstrap import Settings, migrate
+from app.embedded import Servers
 from tests.support.command import ended, running
 from tests.support.live import live_service
 from tests.support.waiting import until
@@ -12,11 +16,21 @@ def note(title: str) -> dict[str, Any]:
     return {"documents": [{"title": title, "text": f"{title} says that quokkas smile."}]}
 
 
-async def test_it_indexes_what_the_api_leaves_to_it(connections: dict[str, Any]) -> None:
+async def test_it_indexes_what_the_api_leaves_to_it(
+    fresh_database: Callable[[], Awaitable[Servers]], encoder_url: str, exports: Path
+) -> None:
+    database = await fresh_database()  # nothing else may index here
+    connections: dict[str, Any] = {
+        "data": exports.parent,
+        "database_url": database.app_url,
+        "redis_url": database.redis_url,
+        "encoder": {"url": encoder_url},
+    }
+    await migrate(Settings(**connections, database_owner_url=database.owner_url))
     variables = {
-        "DATABASE_URL": connections["database_url"],
-        "REDIS_URL": connections["redis_url"],
-        "CITESTREAM_ENCODER__URL": connections["encoder"]["url"],
+        "DATABASE_URL": database.app_url,
+        "REDIS_URL": database.redis_url,
+        "CITESTREAM_ENCODER__URL": encoder_url,
         "CITESTREAM_INGEST__HERE": "false",  # as all of a deployment's have it
     }
     async with live_service(**connections, ingest={"here": False}) as api:
