@@ -39,7 +39,7 @@ from app.stores.vectors import PgVectors
 CHUNKS_A_DOCUMENT, CHUNK_CHARS, PARAGRAPH_CHARS = 10, 900, 700
 DOCUMENTS_AT_ONCE = 50
 MAX_DOCUMENT_BYTES = 1 << 20
-EXACT_BELOW = 700  # as the service has it by default
+EXACT_BELOW = 400  # as the service has it by default
 TOPICS = (
     "billing", "search", "bookings", "payroll", "shipping", "analytics", "inventory", "messaging",
     "reporting", "onboarding", "scheduling", "invoicing", "mapping", "archiving", "monitoring",

@@ -34,7 +34,7 @@ RECALL, TIMES_BARE, MS = 0.97, 1.5, 1.0
 FILTERED_SIZES = 3  # the largest ones
 DELETED = 0.3
 # As the service has them by default.
-EXACT_BELOW, EF_SEARCH = 700, 80
+EXACT_BELOW, EF_SEARCH = 400, 80
 
 NEAREST = """
 SELECT e.chunk_id FROM rag_embedding e

@@ -1,8 +1,7 @@
 """What a retrieval source is, and what it asks of the passage store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.chat.model import Scope, Vector
 from app.chat.ports import RetrievalRequest
@@ -14,8 +13,7 @@ class EncoderChanged(EncoderUnavailable):
     """The portfolio is served by another encoder by now; try again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A chunk as one source found it. `score` is comparable within that source only; for the
     vector source it is the cosine to the question, in [-1, 1].
 
@@ -31,9 +29,9 @@ class Hit:
     start: int
     end: int
     language: str
+    ordinal: int
+    tail: str
     score: float
-    ordinal: int = 0
-    tail: str = ""
 
 
 class Source(Protocol):

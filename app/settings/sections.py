@@ -51,7 +51,7 @@ class RetrievalSettings(Section):
     persona_deadline_seconds: float = Field(0.5, gt=0)
     domain_deadline_seconds: float = Field(0.5, gt=0)
     # Below this many chunks an exact scan is faster than HNSW and has recall 1 (design §6).
-    exact_below_chunks: int = Field(700, ge=0)
+    exact_below_chunks: int = Field(400, ge=0)
     hnsw_ef_search: int = Field(80, ge=10, le=1000)
     max_top_k: int = Field(100, ge=1)
 

@@ -10,7 +10,7 @@ from app.ingest.ports import IndexedChunk
 from app.retrieval.graph import Link
 from app.retrieval.ports import Hit
 from app.stores.database import Database, checked_id, who
-from app.stores.hits import hit
+from app.stores.hits import hits
 
 NEIGHBOURHOOD = "SELECT * FROM graph_neighbourhood(enter($1, $2, $3, $4), $5, $6, $7)"
 HITS = "SELECT * FROM graph_hits(enter($1, $2, $3, $4), $5, $6)"
@@ -41,7 +41,7 @@ class PgGraph:
     async def hits(self, scope: Scope, scores: Mapping[int, float]) -> Sequence[Hit]:
         """The tenant's chunks of these ids with these scores, the best first, then by id."""
         rows = await self._database.fetch(HITS, *who(scope), list(scores), list(scores.values()))
-        return [hit(row) for row in rows]
+        return hits(rows)
 
 
 async def insert_mentions(

@@ -6,7 +6,7 @@ from typing import Any
 from app.chat.model import Scope
 from app.retrieval.ports import Hit
 from app.stores.database import Database, checked_id, who
-from app.stores.hits import hit
+from app.stores.hits import hits
 
 SEARCH = "SELECT * FROM search_keywords(enter($1, $2, $3, $4), $5, $6, $7, $8, $9)"
 
@@ -40,4 +40,4 @@ class PgKeywords:
             limit,
             dict(filters),
         )
-        return [hit(record) for record in found]
+        return hits(found)

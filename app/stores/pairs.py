@@ -7,7 +7,7 @@ from app.chat.model import Scope, Vector
 from app.retrieval.ports import Hit
 from app.stores.database import Database, checked_id, who
 from app.stores.encoders import Encoders
-from app.stores.hits import hit
+from app.stores.hits import hits
 
 SEARCH = "SELECT * FROM search_pairs(enter($1, $2, $3, $4), $5, $6, $7, $8, $9)"
 
@@ -39,7 +39,7 @@ class PgPairs:
             limit,
             dict(filters),
         )
-        return [hit(record) for record in found]
+        return hits(found)
 
     async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
         """The name of the encoder that serves the portfolio; NotFound for the portfolio."""

@@ -9,7 +9,7 @@ from app.chat.model import Scope, Vector
 from app.retrieval.ports import EncoderChanged, Hit
 from app.stores.database import Database, checked_id, who
 from app.stores.encoders import Encoders
-from app.stores.hits import hit
+from app.stores.hits import hits
 
 VECTOR = "SELECT * FROM search_vectors(enter($1, $2, $3, $4), $5, $6, $7, $8, $9, $10, $11, $12)"
 CHANGED = "CS001"  # what `search_vectors` raises where another encoder serves the portfolio
@@ -57,7 +57,7 @@ class PgPassages:
             if error.sqlstate == CHANGED:
                 raise EncoderChanged from error
             raise
-        return [hit(record) for record in found]
+        return hits(found)
 
     async def encoder_of(self, scope: Scope, portfolio_id: int) -> str:
         """The name of the encoder that serves the portfolio; NotFound for the portfolio."""

@@ -23,6 +23,16 @@ SELECT p.id FROM portfolios p
  WHERE p.id = ANY ($1) AND satisfies_hash_partition('rag_embedding'::regclass, 16, $2, p.id)
 """
 SIZES = (1500, 1000, 500)
+SEARCHED = """
+SELECT count(*) FROM search_vectors(
+    enter($1, 'owner', 'owner', NULL), $2, (SELECT id FROM encoders WHERE name = $3), $4, $5, 1,
+    NULL, 1000000, 40)
+"""
+# By scans of whole tables in the session's own transaction.
+READ = r"""
+SELECT sum(pg_stat_get_xact_tuples_returned(c.oid)) FROM pg_class c
+ WHERE c.relname LIKE 'rag\_embedding\_p__'
+"""
 
 
 @dataclass
@@ -54,18 +64,24 @@ def ordinals(hits: Sequence[Hit]) -> list[int]:
     return [int(hit.text.removeprefix("chunk ")) for hit in hits]
 
 
+async def sharing_a_partition(stores: Stores, scope: Scope, number: int) -> list[int]:
+    """New portfolios, of which so many of one partition."""
+    ids = [(await stores.portfolio(scope)).id for _ in range(16 * (number - 1) + 1)]
+    for remainder in range(16):
+        together = sorted(row["id"] for row in await stores.behind(PARTITION, ids, remainder))
+        if len(together) >= number:
+            break
+    return together[:number]
+
+
 @pytest.fixture(scope="module")
 async def corpus(stores: Stores, migrated: Servers) -> Corpus:
     """3,000 vectors around 30 centres in three portfolios that share a partition."""
     source, scope = random.Random(7), await stores.tenant()
-    ids = [(await stores.portfolio(scope)).id for _ in range(49)]
-    for remainder in range(16):
-        together = [row["id"] for row in await stores.behind(PARTITION, ids, remainder)]
-        if len(together) >= len(SIZES):
-            break
+    together = await sharing_a_partition(stores, scope, len(SIZES))
     centres = [unit(source) for _ in range(30)]
     vectors: dict[int, list[list[float]]] = {}
-    for portfolio_id, size in zip(sorted(together), SIZES, strict=False):
+    for portfolio_id, size in zip(together, SIZES, strict=True):
         made = [unit(source, source.choice(centres), 0.1) for _ in range(size)]
         lines = "\n".join(f"chunk {number}" for number in range(size))
         # A tenth in a document of its own, so that filters leave few or many.
@@ -106,6 +122,19 @@ async def test_both_ways_return_exactly_what_brute_force_does(
             assert ordinals(hits) == expected
             for hit, number in zip(hits, expected, strict=True):
                 assert hit.score == pytest.approx(cosine(vectors[number], half(query)), abs=1e-5)
+
+
+async def test_an_exact_search_reads_nothing_of_a_larger_neighbour(stores: Stores) -> None:
+    scope = await stores.tenant()
+    large, small = await sharing_a_partition(stores, scope, 2)
+    lines = "\n".join(f"chunk {number}" for number in range(2000))
+    await stores.add(scope, large, NewDocument("large", lines, "large"))
+    await stores.add(scope, small, NewDocument("small", "chunk 0", "small"))
+    await stores.behind("ANALYZE rag_embedding")  # half of them are a portfolio's, on average
+    values = (scope.tenant_id, small, ENCODER, DIMENSION, [0.5] * DIMENSION)
+    async with stores.database.transaction(scope) as connection:
+        assert await connection.fetchval(SEARCHED, *values) == 1
+        assert await connection.fetchval(READ) == 0
 
 
 async def test_the_portfolios_own_index_is_what_hnsw_uses(corpus: Corpus, stores: Stores) -> None:

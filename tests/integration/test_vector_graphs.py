@@ -103,11 +103,12 @@ async def test_a_statement_finds_nothing_of_another_tenant(
     stranger = await stores.tenant()
     query = unit(random.Random("theirs 1"))
     async with stores.database.transaction(stranger) as connection:
-        ids = await connection.fetchval(
-            "SELECT ids FROM graph_nearest($1, (SELECT id FROM encoders WHERE name = $2), $3, 5, "
-            "NULL)", portfolio_id, ENCODER, query,
+        found = await connection.fetch(
+            "SELECT chunk_id FROM graph_nearest("
+            "$1, (SELECT id FROM encoders WHERE name = $2), $3, 5, NULL, 1)",
+            portfolio_id, ENCODER, query,
         )  # fmt: skip
-    assert ids is None
+    assert found == []
 
 
 async def test_filters_put_a_relaxed_order_right(

@@ -22,7 +22,8 @@ DIMENSION = 8
 
 def hit(chunk_id: int, text: str | None = None, score: float = 0.5, language: str = "en") -> Hit:
     text = text if text is not None else f"text {chunk_id}"
-    return Hit(chunk_id, chunk_id, f"Title {chunk_id}", None, text, 0, len(text), language, score)
+    title = f"Title {chunk_id}"
+    return Hit(chunk_id, chunk_id, title, None, text, 0, len(text), language, 0, "", score)
 
 
 @dataclass

@@ -105,7 +105,8 @@ class FakeGraph:
 
     async def hits(self, scope: Scope, scores: Mapping[int, float]) -> Sequence[Hit]:
         self.fetched.append(scores)
-        return [Hit(id, 1, "t", None, "x", 0, 1, "en", score) for id, score in scores.items()]
+        found = scores.items()
+        return [Hit(id, 1, "t", None, "x", 0, 1, "en", 0, "", score) for id, score in found]
 
 
 def request(query: str, top_k: int = 5) -> RetrievalRequest:

@@ -31,7 +31,7 @@ DELETED = 0.3
 CLIENTS, WRITERS = 4, 2
 # As the service has them by default; but a small machine that is busy with several clients, and
 # with a result of 200,000 rows, is not what this row is about.
-EXACT_BELOW, EF_SEARCH = 700, 80
+EXACT_BELOW, EF_SEARCH = 400, 80
 DEADLINE_SECONDS = 60.0
 BEFORE, DURING, AFTER = "before the deletes", "during the deletes", "after the deletes"
 SIZE = "SELECT pg_database_size(current_database())"
