@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from app.bootstrap import Settings, migrate
@@ -17,23 +16,21 @@ def note(title: str) -> dict[str, Any]:
 
 
 async def test_it_indexes_what_the_api_leaves_to_it(
-    fresh_database: Callable[[], Awaitable[Servers]], encoder_url: str, exports: Path
+    connections: dict[str, Any], fresh_database: Callable[[], Awaitable[Servers]]
 ) -> None:
     database = await fresh_database()  # nothing else may index here
-    connections: dict[str, Any] = {
-        "data": exports.parent,
+    alone = connections | {
         "database_url": database.app_url,
-        "redis_url": database.redis_url,
-        "encoder": {"url": encoder_url},
+        "database_owner_url": database.owner_url,
     }
-    await migrate(Settings(**connections, database_owner_url=database.owner_url))
+    await migrate(Settings(**alone))
     variables = {
-        "DATABASE_URL": database.app_url,
-        "REDIS_URL": database.redis_url,
-        "CITESTREAM_ENCODER__URL": encoder_url,
+        "DATABASE_URL": alone["database_url"],
+        "REDIS_URL": alone["redis_url"],
+        "CITESTREAM_ENCODER__URL": alone["encoder"]["url"],
         "CITESTREAM_INGEST__HERE": "false",  # as all of a deployment's have it
     }
-    async with live_service(**connections, ingest={"here": False}) as api:
+    async with live_service(**alone, ingest={"here": False}) as api:
         documents = f"/api/portfolios/{await api.portfolio('left to others')}/documents"
         [early] = (await api.json("POST", documents, 202, json=note("Early")))["ids"]
         waiting = asyncio.create_task(
@@ -49,7 +46,7 @@ async def test_it_indexes_what_the_api_leaves_to_it(
 
         await until(both_are_there)
         assert await indexed() == 0 and not waiting.done()
-        async with running(connections["data"], "worker", **variables) as worker:
+        async with running(alone["data"], "worker", **variables) as worker:
             await asyncio.wait_for(waiting, 60)
 
             async def all_are() -> bool:
