@@ -9,7 +9,6 @@ from fastapi.telemetry import TelemetryConfig
 from app.api import cors, openapi, problems
 from app.api.auditing import audit
 from app.api.door import ChatDoor
-from app.api.early import EarlyLookup
 from app.api.metrics import ApiMetrics
 from app.api.middleware import DrainUnread, Edge
 from app.api.page import page_router
@@ -56,7 +55,6 @@ def create_app(
     app.include_router(page_router())
     openapi.install(app)
     app.state.metrics = metrics
-    app.add_middleware(EarlyLookup)
     app.add_middleware(ChatDoor)
     app.add_middleware(Edge, count=metrics.count, stream=metrics.stream, audit=audit)
     cors.install(app, origins)  # around Edge: also for the errors that it answers

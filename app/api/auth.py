@@ -3,20 +3,18 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.limiting import count
+from app.api.limiting import count, is_counted
 from app.api.services import Services, services_of
 from app.chat.administration import UNKNOWN
 from app.chat.keys import SESSION_PREFIX
 from app.chat.model import Claim, Scope
-from app.errors import AppError, Forbidden, Unauthorized
+from app.errors import AppError, Forbidden, Unauthorized, Unavailable
 from app.performance.stages import AUTH
 
 MAX_CREDENTIAL_CHARS = 8192  # of a token; a key has 46
@@ -33,43 +31,57 @@ described_in_openapi = HTTPBearer(
     auto_error=False,
     description="An API key or a token (JWT); a server that listens on loopback only needs none.",
 )
+Described = Annotated[HTTPAuthorizationCredentials | None, Security(described_in_openapi)]
+Error = TypeVar("Error", bound=Exception)
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What a request presents: nothing, what is refused at sight, or a credential, which may be
-    looked up already (`app.api.early`)."""
-
-    claim: Claim | None
-    found: Awaitable[Scope | None] | None = None
-    refused: AppError | None = None
-
-
-async def authenticate(
-    request: Request,
-    _: Annotated[HTTPAuthorizationCredentials | None, Security(described_in_openapi)],
-) -> Scope:
+async def authenticate(request: Request, _: Described) -> Scope:
     """The caller, by whichever credential. Raises Unauthorized without a valid one, Forbidden for a
     page of another site, RateLimited for who asks too often.
 
     One that is wrong is refused even where none is needed: who presents one means to be someone.
     """
+    known: Scope | None = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
     services = services_of(request)
-    lookup: Lookup = getattr(request.state, "lookup", None) or Lookup(await claim(request))
-    if lookup.refused is not None:
-        raise lookup.refused
-    if lookup.claim is None:
+    claimed = await claim(request)
+    if claimed is None:
         scope = await _anonymous(request, services)
     else:
         with services.monitor.track(AUTH):
-            found = await (lookup.found or services.credentials.resolve(lookup.claim))
+            found = await services.credentials.resolve(claimed)
         if found is None:
             raise Unauthorized(UNKNOWN)
         scope = found
     request.state.caller = scope
+    request.state.unverified = False
     if services.limits is not None:
         await count(request, scope, services.limits)
     return scope
+
+
+async def present(request: Request) -> Scope | Claim:
+    """The caller, whose credential is left to be looked up with what is asked for, in one round
+    trip. Raises as `authenticate` does. What is wrong otherwise is told to who is known only
+    (`verified`)."""
+    claimed = await claim(request)
+    if claimed is None:
+        return await authenticate(request, None)
+    request.state.unverified = True
+    return claimed
+
+
+async def verified(request: Request, error: Error) -> Error | AppError:
+    """What may be told of a request that failed: strangers learn nothing but that they are."""
+    unverified = getattr(request.state, "unverified", False) and not is_counted(request)
+    if not unverified or isinstance(error, Unauthorized | Unavailable):
+        return error
+    try:
+        await authenticate(request, None)
+    except AppError as unknown:
+        return unknown
+    return error
 
 
 async def claim(request: Request) -> Claim | None:
@@ -132,7 +144,16 @@ async def administer(scope: Annotated[Scope, Depends(authenticate)]) -> Scope:
     return scope
 
 
+async def read(request: Request, described: Described) -> Scope | Claim:
+    """The caller of a call that reads from the database and does nothing else. Where requests are
+    counted, it is known first whose this one is."""
+    if services_of(request).limits is not None:
+        return await authenticate(request, described)
+    return await present(request)
+
+
 Member = Annotated[Scope, Depends(authenticate)]
+Reader = Annotated[Scope | Claim, Depends(read)]
 Administrator = Annotated[Scope, Depends(administer)]
 
 

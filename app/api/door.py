@@ -17,14 +17,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
-from app.api.auth import authenticate, claim
+from app.api.auth import present
 from app.api.body import SMALL_BODY_BYTES, parse_json, read_json
 from app.api.routes.chat import chat, chat_stream
 from app.api.schemas import ChatBody
-from app.api.services import services_of
 from app.chat.model import Claim
 from app.chat.model import Scope as Caller
-from app.chat.normalise import check_message
 from app.errors import AppError
 
 # Of ids that the database can hold; others are a 404 or a 422 of the routes.
@@ -73,24 +71,9 @@ async def _response(
 
 
 async def _caller_and_body(request: Request) -> tuple[Caller | Claim, ChatBody]:
-    """Who asks, and what. A credential is left to be checked with the question, in one round trip;
-    where there is something to be said before, it is checked here: strangers are told nothing
-    else."""
-    claimed = await claim(request) if services_of(request).streaming else None
-    if claimed is None:
-        caller = await authenticate(request, None)
-        return caller, await _body(request)
-    try:
-        body = await _body(request)
-        check_message(body.message)
-    except (AppError, RequestValidationError):
-        await authenticate(request, None)
-        raise
-    return claimed, body
-
-
-async def _body(request: Request) -> ChatBody:
-    return parse_json(ChatBody, await read_json(request, SMALL_BODY_BYTES))
+    """Who asks, and what. A credential is looked up with the question."""
+    caller = await present(request)
+    return caller, parse_json(ChatBody, await read_json(request, SMALL_BODY_BYTES))
 
 
 def name_span(route: str) -> None:

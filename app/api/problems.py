@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from app.api.auth import verified
 from app.api.jsonbytes import dumps
 from app.errors import AppError
 
@@ -140,7 +141,8 @@ async def told(request: Request, error: AppError | RequestValidationError) -> Re
     return await _validation_error(request, error)
 
 
-async def _app_error(request: Request, error: AppError) -> Response:
+async def _app_error(request: Request, raised: AppError) -> Response:
+    error = await verified(request, raised)
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The cause's class is enough to find it; its text may hold what a log must not.
         cause = type(error.__cause__).__name__ if error.__cause__ else None
@@ -158,6 +160,9 @@ async def _app_error(request: Request, error: AppError) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    known = await verified(request, error)
+    if isinstance(known, AppError):
+        return await _app_error(request, known)
     errors: list[dict[str, str]] = []
     for found in error.errors():
         item = {"field": _field(found["loc"]), "message": _message(found)}

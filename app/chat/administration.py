@@ -1,7 +1,9 @@
 """Agents, portfolios, conversations and tenants as their administrators see them.
 
-Every method takes the scope first; an unknown or foreign id is NotFound. Pages are ordered by id
-(conversations: latest first); `after` is the cursor of the previous page, opaque to callers.
+Every method takes the scope first; an unknown or foreign id is NotFound. What only reads takes a
+claim as well, which is looked up with what is read; one that is nobody's is Unauthorized. Pages are
+ordered by id (conversations: latest first); `after` is the cursor of the previous page, opaque to
+callers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -175,9 +177,11 @@ class Agents(Protocol):
         taken or no key can be kept, NotFound when one of its portfolios is not this tenant's."""
         ...
 
-    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[AgentRecord]: ...
+    async def list(
+        self, caller: Scope | Claim, limit: int, after: str | None
+    ) -> Page[AgentRecord]: ...
 
-    async def get(self, scope: Scope, agent_id: int) -> AgentRecord: ...
+    async def get(self, caller: Scope | Claim, agent_id: int) -> AgentRecord: ...
 
     async def update(self, scope: Scope, agent_id: int, values: Mapping[str, Any]) -> AgentRecord:
         """Change the given fields and raise `version`. Another `base_url` or `provider` without
@@ -195,9 +199,11 @@ class Portfolios(Protocol):
         InvalidInput for somebody in a list who is not there."""
         ...
 
-    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[PortfolioRecord]: ...
+    async def list(
+        self, caller: Scope | Claim, limit: int, after: str | None
+    ) -> Page[PortfolioRecord]: ...
 
-    async def get(self, scope: Scope, portfolio_id: int) -> PortfolioRecord: ...
+    async def get(self, caller: Scope | Claim, portfolio_id: int) -> PortfolioRecord: ...
 
     async def update(
         self, scope: Scope, portfolio_id: int, values: Mapping[str, Any]
@@ -243,11 +249,11 @@ class Users(Protocol):
 
 class History(Protocol):
     async def list(
-        self, scope: Scope, limit: int, after: str | None
+        self, caller: Scope | Claim, limit: int, after: str | None
     ) -> Page[ConversationRecord]: ...
 
     async def get(
-        self, scope: Scope, conversation_id: UUID
+        self, caller: Scope | Claim, conversation_id: UUID
     ) -> tuple[ConversationRecord, Sequence[MessageRecord]]: ...
 
     async def delete(self, scope: Scope, conversation_id: UUID) -> None: ...

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from app.chat.administration import Page
-from app.chat.model import Scope, Vector
+from app.chat.model import Claim, Scope, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,10 @@ class Documents(Protocol):
         ...
 
     async def list(
-        self, scope: Scope, portfolio_id: int, limit: int, after: str | None
+        self, caller: Scope | Claim, portfolio_id: int, limit: int, after: str | None
     ) -> Page[DocumentRecord]: ...
 
-    async def get(self, scope: Scope, document_id: int) -> DocumentRecord: ...
+    async def get(self, caller: Scope | Claim, document_id: int) -> DocumentRecord: ...
 
     async def delete(self, scope: Scope, document_id: int) -> None:
         """Remove the document and raise its portfolio's version."""

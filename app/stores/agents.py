@@ -7,7 +7,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat.administration import AgentRecord, KeyState, Page, keeps_key
-from app.chat.model import Scope
+from app.chat.model import Claim, Scope
 from app.errors import InvalidInput, NotFound
 from app.stores.database import Database, checked_id
 from app.stores.pages import after_id, page
@@ -58,15 +58,15 @@ class PgAgents:
                 row = (await session.execute(setting.returning(*READ))).one()
         return self._record(row)
 
-    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[AgentRecord]:
+    async def list(self, caller: Scope | Claim, limit: int, after: str | None) -> Page[AgentRecord]:
         statement = select(*READ).where(agents.c.id > after_id(after))
-        async with self._database.session(scope) as session:
+        async with self._database.session(caller) as session:
             rows = (await session.execute(statement.order_by(agents.c.id).limit(limit + 1))).all()
         return page(rows, limit, self._record, lambda row: str(row.id))
 
-    async def get(self, scope: Scope, agent_id: int) -> AgentRecord:
+    async def get(self, caller: Scope | Claim, agent_id: int) -> AgentRecord:
         statement = select(*READ).where(agents.c.id == checked_id(agent_id))
-        async with self._database.session(scope) as session:
+        async with self._database.session(caller) as session:
             row = (await session.execute(statement)).one_or_none()
         return self._found(row)
 

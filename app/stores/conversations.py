@@ -14,7 +14,7 @@ from app.chat.ports import Begun, IdempotencyKey, Loaded, Turn
 from app.errors import IdempotencyMismatch, NotFound, Unauthorized
 from app.stores.citations import citation
 from app.stores.database import MAX_ID, Database, who
-from app.stores.tenants import resolved, values_of
+from app.stores.tenants import resolved
 from app.stores.together import Together
 from app.stores.turns import Payload, loaded, payload, turn_of
 
@@ -182,7 +182,7 @@ class PgConversations:
 
     async def _load(self, scope: Scope | Claim, values: Asked) -> asyncpg.Record:
         query = CLAIM if isinstance(scope, Claim) else LOAD
-        [row] = await self._database.fetch(query, *_presented(scope), *values)
+        [row] = await self._database.fetch(query, *who(scope), *values)
         return row
 
     async def _load_all(
@@ -190,7 +190,7 @@ class PgConversations:
     ) -> Sequence[asyncpg.Record]:
         query = CLAIM_ALL if isinstance(scope, Claim) else LOAD_ALL
         columns = zip(*values, strict=True)
-        return await self._database.fetch(query, *_presented(scope), *map(list, columns))
+        return await self._database.fetch(query, *who(scope), *map(list, columns))
 
     async def _begin(self, scope: Scope, turn: Payload) -> asyncpg.Record:
         [row] = await self._database.fetch(BEGIN, *who(scope), turn, DEAD_AFTER)
@@ -213,10 +213,6 @@ class PgConversations:
         order = sorted(range(len(turns)), key=lambda n: turns[n]["conversation_id"])
         rows = await self._database.fetch(query, *who(scope), [turns[n] for n in order], *values)
         return [row for _, row in sorted(zip(order, rows, strict=True), key=itemgetter(0))]
-
-
-def _presented(scope: Scope | Claim) -> tuple[Any, ...]:
-    return values_of(scope) if isinstance(scope, Claim) else who(scope)
 
 
 def _id_or_nothing(value: int) -> int:

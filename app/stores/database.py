@@ -1,7 +1,7 @@
 """The way to Postgres: asyncpg for the question path, SQLAlchemy for the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 from pgvector.asyncpg import register_vector
 from sqlalchemy import QueuePool, event, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -17,8 +18,9 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.chat.model import Scope
-from app.errors import NotFound
+from app.chat.administration import UNKNOWN
+from app.chat.model import Claim, Scope
+from app.errors import NotFound, Unauthorized
 from app.stores import pooled
 from app.stores.connections import ABANDONED, Connections, Prepared
 from app.stores.roles import RoleReport, role_of
@@ -34,7 +36,14 @@ SERVER_SETTINGS = {
     "jit": "off",
     **ABANDONED,
 }
+# Both come to the tenant's id. Of a credential that is nobody's there is none, and row level
+# security shows nothing.
 ENTER = "SELECT enter($1, $2, $3, $4)"
+CLAIM = """
+SELECT (SELECT enter(k.tenant_id, k.subject, k.role, k.portfolios)
+          FROM resolve_credential($1, $2, $3, $4) k)
+"""
+ENTERING: Mapping[type, str] = {Scope: ENTER, Claim: CLAIM}
 
 
 @dataclass(slots=True)
@@ -52,8 +61,8 @@ class Counts:
 class Database:
     """Two pools on one database. Every error of theirs leaves as an AppError.
 
-    Connections that broke are replaced on the next use: asyncpg notices a closed socket, and
-    SQLAlchemy asks before it lends one. So the service recovers by itself with the server.
+    Connections that broke are replaced on the next use: asyncpg notices a closed socket. So the
+    service recovers by itself with the server.
     """
 
     def __init__(
@@ -66,8 +75,11 @@ class Database:
     ) -> None:
         self._connections = connections
         self._pooler = pooler
-        self._enter = ENTER + pooled.MAKE_SETTINGS if pooler else ENTER
-        self._enter_session = text(self._enter.replace("$", ":n"))
+        and_more = pooled.MAKE_SETTINGS if pooler else ""
+        self._enter = {kind: query + and_more for kind, query in ENTERING.items()}
+        self._enter_session = {
+            kind: text(query.replace("$", ":n")) for kind, query in self._enter.items()
+        }
         self._engine = engine
         self._administered = administered
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -119,12 +131,14 @@ class Database:
         await self._connections.close()
 
     @asynccontextmanager
-    async def session(self, scope: Scope) -> AsyncIterator[AsyncSession]:
-        """One transaction of the tenant, committed at the end unless an error leaves it."""
+    async def session(self, caller: Scope | Claim) -> AsyncIterator[AsyncSession]:
+        """One transaction of the tenant, committed at the end unless an error leaves it. Raises
+        Unauthorized for a claim that is nobody's: it is looked up with the beginning."""
         with translated():
             async with self._sessions.begin() as session:
-                values = {f"n{n}": value for n, value in enumerate(who(scope), 1)}
-                await session.execute(self._enter_session, values)
+                values = {f"n{n}": value for n, value in enumerate(who(caller), 1)}
+                entered = await session.execute(self._enter_session[type(caller)], values)
+                _check_entered(entered.scalar_one())
                 yield session
 
     @asynccontextmanager
@@ -139,10 +153,10 @@ class Database:
                 await self._connections.give_back(connection, whole=whole)
 
     @asynccontextmanager
-    async def transaction(self, scope: Scope) -> AsyncIterator[asyncpg.Connection]:
-        """One transaction of the tenant on asyncpg, for what SQLAlchemy would do slowly."""
+    async def transaction(self, caller: Scope | Claim) -> AsyncIterator[asyncpg.Connection]:
+        """The same on asyncpg, for what SQLAlchemy would do slowly."""
         async with self.connection() as connection, connection.transaction():
-            await connection.execute(self._enter, *who(scope))
+            _check_entered(await connection.fetchval(self._enter[type(caller)], *who(caller)))
             yield connection
 
     async def fetch(self, query: str, *values: Any) -> Sequence[asyncpg.Record]:
@@ -190,9 +204,17 @@ class Database:
             return await role_of(connection)
 
 
-def who(scope: Scope) -> tuple[int, str, str, Sequence[int] | None]:
-    """The values of the SQL function `enter`, which row level security goes by."""
-    return scope.tenant_id, scope.subject, scope.role, scope.portfolios
+def who(caller: Scope | Claim) -> tuple[Any, Any, Any, Any]:
+    """The values of the SQL function `enter`, which row level security goes by; of a claim those of
+    `resolve_credential`."""
+    if isinstance(caller, Claim):
+        return caller.key_digest, caller.user, caller.tenant, caller.issued_at
+    return caller.tenant_id, caller.subject, caller.role, caller.portfolios
+
+
+def _check_entered(tenant_id: int | None) -> None:
+    if tenant_id is None:
+        raise Unauthorized(UNKNOWN)
 
 
 def checked_id(value: int) -> int:
@@ -220,12 +242,19 @@ def _administration(
         pool_size=max(2, pool_size // 2),
         max_overflow=0,
         pool_timeout=timeout_seconds,
-        pool_pre_ping=True,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )
     event.listen(engine.sync_engine, "engine_connect", administered.lent)
+    event.listen(engine.sync_engine, "checkout", _check_open)
     return engine, administered
+
+
+def _check_open(connection: Any, *_: object) -> None:
+    """Tell SQLAlchemy's pool of one that is closed. To ask the server, as it would itself, takes it
+    three round trips for each that it lends."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def _register_codecs(connection: asyncpg.Connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from app.chat.administration import Page
-from app.chat.model import Scope, Vector
+from app.chat.model import Claim, Scope, Vector
 from app.errors import NotFound
 from app.ingest.ports import Accepted, Backlog, DocumentRecord, IndexedChunk, NewDocument, Upload
 from app.stores.acceptance import accept_document, lock_key
@@ -173,18 +173,18 @@ class PgDocuments:
                 )
 
     async def list(
-        self, scope: Scope, portfolio_id: int, limit: int, after: str | None
+        self, caller: Scope | Claim, portfolio_id: int, limit: int, after: str | None
     ) -> Page[DocumentRecord]:
         """Without their texts. NotFound for the portfolio."""
         start = after_id(after)
-        async with self._database.transaction(scope) as connection:
+        async with self._database.transaction(caller) as connection:
             if not await connection.fetchval(EXISTS, checked_id(portfolio_id)):
                 raise NotFound(MISSING_PORTFOLIO)
             rows = await connection.fetch(LIST, portfolio_id, start, limit + 1)
         return page(rows, limit, _record, lambda row: str(row["id"]))
 
-    async def get(self, scope: Scope, document_id: int) -> DocumentRecord:
-        async with self._database.transaction(scope) as connection:
+    async def get(self, caller: Scope | Claim, document_id: int) -> DocumentRecord:
+        async with self._database.transaction(caller) as connection:
             row = await connection.fetchrow(GET, checked_id(document_id))
         if row is None:
             raise NotFound(MISSING)

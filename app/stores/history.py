@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, select, tuple_
 
 from app.chat.administration import ConversationRecord, MessageRecord, Page
-from app.chat.model import Citation, Scope
+from app.chat.model import Citation, Claim, Scope
 from app.errors import NotFound
 from app.stores.citations import citation
 from app.stores.database import Database
@@ -27,7 +27,9 @@ class PgHistory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[ConversationRecord]:
+    async def list(
+        self, caller: Scope | Claim, limit: int, after: str | None
+    ) -> Page[ConversationRecord]:
         """Those with the latest turn first."""
         order = tuple_(conversations.c.updated_at, conversations.c.id)
         statement = select(*SHOWN).order_by(
@@ -35,15 +37,15 @@ class PgHistory:
         )
         if after is not None:
             statement = statement.where(order < after_time(after))
-        async with self._database.session(scope) as session:
+        async with self._database.session(caller) as session:
             rows = (await session.execute(statement.limit(limit + 1))).all()
         return page(rows, limit, _record, lambda row: time_cursor(row.updated_at, row.id))
 
     async def get(
-        self, scope: Scope, conversation_id: UUID
+        self, caller: Scope | Claim, conversation_id: UUID
     ) -> tuple[ConversationRecord, Sequence[MessageRecord]]:
         """The conversation and its messages, oldest first, each with its citations."""
-        async with self._database.session(scope) as session:
+        async with self._database.session(caller) as session:
             found = await session.execute(
                 select(*SHOWN).where(conversations.c.id == conversation_id)
             )

@@ -7,7 +7,7 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat.administration import Page, PortfolioRecord
-from app.chat.model import Scope
+from app.chat.model import Claim, Scope
 from app.errors import NotFound
 from app.stores import access
 from app.stores.agents import check_settable
@@ -53,16 +53,18 @@ class PgPortfolios:
             made = (await session.execute(statement.returning(portfolios.c.id))).scalar_one()
             return await _saved(session, scope, made, values)
 
-    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[PortfolioRecord]:
+    async def list(
+        self, caller: Scope | Claim, limit: int, after: str | None
+    ) -> Page[PortfolioRecord]:
         statement = READING.where(portfolios.c.id > after_id(after))
         statement = statement.order_by(portfolios.c.id).limit(limit + 1)
-        async with self._database.session(scope) as session:
+        async with self._database.session(caller) as session:
             rows = (await session.execute(statement)).all()
         return page(rows, limit, _record, lambda row: str(row.id))
 
-    async def get(self, scope: Scope, portfolio_id: int) -> PortfolioRecord:
+    async def get(self, caller: Scope | Claim, portfolio_id: int) -> PortfolioRecord:
         statement = READING.where(portfolios.c.id == checked_id(portfolio_id))
-        async with self._database.session(scope) as session:
+        async with self._database.session(caller) as session:
             row = (await session.execute(statement)).one_or_none()
         if row is None:
             raise NotFound(MISSING)

@@ -5,8 +5,8 @@ import secrets
 from app.chat.keys import SESSION_PREFIX, Holder, Opened
 from app.chat.model import Claim, Scope
 from app.errors import NotFound
-from app.stores.database import Database
-from app.stores.tenants import KEY_BYTES, RESOLVE, digest_of, resolved, values_of
+from app.stores.database import Database, who
+from app.stores.tenants import KEY_BYTES, RESOLVE, digest_of, resolved
 
 # A user who is signed out everywhere at this moment is waited for: what follows sees it done.
 USER = "SELECT FROM users WHERE id = $1 FOR SHARE"
@@ -48,7 +48,7 @@ class PgSessions:
 
     async def open(self, claim: Claim) -> Opened | None:
         """A session of the credential's holder; None where it is not good."""
-        [row] = await self._database.fetch(RESOLVE, *values_of(claim))
+        [row] = await self._database.fetch(RESOLVE, *who(claim))
         if row["subject"] is None:
             return None
         scope, secret = resolved(row), SESSION_PREFIX + secrets.token_urlsafe(KEY_BYTES)
@@ -56,7 +56,7 @@ class PgSessions:
             await connection.execute(USER, row["user_id"])
             await connection.execute(FORGET)
             expires_at = await connection.fetchval(
-                OPEN, *values_of(claim), digest_of(secret), secret[-4:], self._hours
+                OPEN, *who(claim), digest_of(secret), secret[-4:], self._hours
             )
         return None if expires_at is None else Opened(secret, scope, expires_at)
 

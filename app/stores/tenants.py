@@ -3,7 +3,6 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
 
 import asyncpg
 from sqlalchemy import Table, update
@@ -11,7 +10,7 @@ from sqlalchemy import Table, update
 from app.chat.keys import SESSION_PREFIX
 from app.chat.model import Claim, Scope
 from app.errors import NotFound
-from app.stores.database import Database, checked_id
+from app.stores.database import Database, checked_id, who
 from app.stores.schema import agents, portfolios, tenants
 
 KEY_PREFIX = "cs_"
@@ -36,12 +35,12 @@ class PgCredentials:
 
     async def resolve(self, claim: Claim) -> Scope | None:
         """The scope of a credential that exists, is not revoked and has not expired, else None."""
-        [row] = await self._database.fetch(RESOLVE, *values_of(claim))
+        [row] = await self._database.fetch(RESOLVE, *who(claim))
         return None if row["subject"] is None else resolved(row)
 
     async def resolve_all(self, claims: Sequence[Claim]) -> Sequence[Scope | None]:
         """The same of several at once, in their order."""
-        columns = zip(*(values_of(claim) for claim in claims), strict=True)
+        columns = zip(*(who(claim) for claim in claims), strict=True)
         rows = await self._database.fetch(RESOLVE_ALL, *(list(column) for column in columns))
         return [None if row["subject"] is None else resolved(row) for row in rows]
 
@@ -115,11 +114,6 @@ def new_key() -> str:
         key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
         if not key.startswith(SESSION_PREFIX):
             return key
-
-
-def values_of(claim: Claim) -> tuple[bytes | None, str | None, str | None, datetime | None]:
-    """What `resolve_credential` is called with."""
-    return claim.key_digest, claim.user, claim.tenant, claim.issued_at
 
 
 def resolved(row: asyncpg.Record) -> Scope:

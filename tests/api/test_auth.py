@@ -202,9 +202,34 @@ async def test_another_tenants_run_is_not_found() -> None:
         check_problem(await client.post(f"{path}/cancel", headers=foreign), 404, "not_found")
 
 
-@pytest.mark.parametrize("path", [AGENTS, "/api/agents/1", "/api/conversations?limit=1"])
-async def test_a_credential_is_looked_up_once(path: str) -> None:
+READING = [AGENTS, "/api/agents/1", "/api/portfolios/1/documents", "/api/conversations?limit=1"]
+
+
+@pytest.mark.parametrize("path", READING)
+async def test_what_only_reads_looks_a_credential_up_with_what_it_reads(path: str) -> None:
     world = World()
     async with client_of(world) as client:
         assert (await client.get(path, headers=bearer("admin"))).status_code == 200
+        assert world.credentials.looked_up == 0
+        check_problem(await client.get(path, headers=bearer("wrong")), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/agents/999", "/api/agents/1_0", f"{AGENTS}?limit=0", f"{AGENTS}?after=x"]
+)
+async def test_what_is_wrong_with_reading_is_told_to_callers_only(path: str) -> None:
+    async with client_of(World()) as client:
+        assert (await client.get(path, headers=bearer("member"))).status_code in (404, 422)
+        check_problem(await client.get(path, headers=bearer("wrong")), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/admin/stats"), ("GET", "/api/admin/usage"), ("DELETE", "/api/admin/cache")],
+)
+async def test_a_credential_is_looked_up_once(method: str, path: str) -> None:
+    world = World()
+    async with client_of(world) as client:
+        response = await client.request(method, path, headers=bearer("admin"))
+    assert response.status_code in (200, 204)
     assert world.credentials.looked_up == 1

@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from app.bootstrap import Settings, migrate
 from app.bootstrap.schema import wait_until_migrated
-from app.chat.model import Scope
+from app.chat.model import Claim, Scope
 from app.embedded import Servers
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, Unauthorized
 from app.production.servers import complaints_of_servers
 from app.stores.database import Database
 from tests.support.live import Live, live_service
@@ -59,15 +59,15 @@ async def in_one_statement(database: Database, scope: Scope) -> tuple[Any, ...]:
     return tuple(row)
 
 
-async def in_a_transaction(database: Database, scope: Scope) -> tuple[Any, ...]:
-    async with database.transaction(scope) as connection:
+async def in_a_transaction(database: Database, caller: Scope | Claim) -> tuple[Any, ...]:
+    async with database.transaction(caller) as connection:
         first, second = [tuple(await connection.fetchrow(SEEN)) for _ in range(2)]
         assert first == second
         return first
 
 
-async def in_a_session(database: Database, scope: Scope) -> tuple[Any, ...]:
-    async with database.session(scope) as session:
+async def in_a_session(database: Database, caller: Scope | Claim) -> tuple[Any, ...]:
+    async with database.session(caller) as session:
         first, second = [tuple((await session.execute(text(SEEN))).one()) for _ in range(2)]
         assert first == second
         return first
@@ -113,6 +113,20 @@ async def test_nothing_is_left_behind_a_transaction(stores: Stores, database: Da
             )
         )
         assert {tuple(rows[0]) for rows in with_nobody} == {(None, 0, 0, 0)}
+
+
+async def test_a_claim_is_looked_up_with_the_beginning(stores: Stores, database: Database) -> None:
+    scope = await stores.tenant()
+    await stores.agents.create(scope, {"name": "a"})
+    _, secret = await stores.keys.create(scope, {"name": "k", "role": "member"})
+    for way in (in_a_transaction, in_a_session):
+        claim = stores.credentials.claim(secret)
+        assert claim is not None
+        tenants, tenant, _, *settings = await way(database, claim)
+        assert (tenants, tenant) == ([scope.tenant_id], str(scope.tenant_id))
+        assert settings == ["off", "auto"]
+        with pytest.raises(Unauthorized):
+            await way(database, Claim(b"nobody's"))
 
 
 async def test_a_failed_statement_frees_its_connection(stores: Stores, database: Database) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app.chat.keys import SESSION_PREFIX
 from app.chat.model import Claim, Scope
-from app.errors import Conflict, Forbidden, InvalidInput, NotFound
+from app.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthorized
 from app.stores.tenants import digest_of
 from tests.integration.test_stores_users import acting, user
 from tests.support.pg_stores import Stores, scope_of
@@ -100,6 +100,22 @@ async def test_a_limited_key_uses_its_portfolios_only(stores: Stores, scope: Sco
         await stores.portfolios.get(limited, hidden.id)
     opened = await stores.sessions.open(claim_of(stores, secret))
     assert opened is not None and opened.scope == limited
+
+
+async def test_a_claim_reads_what_its_scope_reads(stores: Stores, scope: Scope) -> None:
+    seen, hidden = await stores.portfolio(scope), await stores.portfolio(scope)
+    agent = await stores.agents.create(scope, {"name": "a", "portfolio_id": seen.id})
+    key, secret = await stores.keys.create(scope, {**MEMBER, "portfolio_ids": [seen.id]})
+    claim = claim_of(stores, secret)
+    assert await stores.agents.get(claim, agent.id) == agent
+    assert (await stores.documents.list(claim, seen.id, 10, None)).items == []
+    assert [each.id for each in (await stores.portfolios.list(claim, 10, None)).items] == [seen.id]
+    with pytest.raises(NotFound):
+        await stores.portfolios.get(claim, hidden.id)
+    await stores.keys.revoke(scope, key.id)
+    for call in (stores.agents.get(claim, agent.id), stores.documents.list(claim, 1, 10, None)):
+        with pytest.raises(Unauthorized):
+            await call
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,7 @@ class ScriptedEngine(Engine):
         key: IdempotencyKey | None = None,
         reserve: Reserve | None = None,
     ) -> Run:
-        if isinstance(scope, Claim):
-            found = await FakeCredentials().resolve(scope)
-            if found is None:
-                raise Unauthorized
-            scope = found
+        scope = await known(scope)
         self.asked.append((scope, question, grace_seconds))
         if self.refusal is not None:
             raise self.refusal
@@ -186,6 +182,16 @@ def page(items: Sequence[Item], limit: int, after: str | None) -> Page[Item]:
     return Page(items[begin:end], str(end) if end < len(items) else None)
 
 
+async def known(caller: Scope | Claim) -> Scope:
+    """The scope of whoever it is."""
+    if isinstance(caller, Scope):
+        return caller
+    scope = await FakeCredentials().resolve(caller)
+    if scope is None:
+        raise Unauthorized
+    return scope
+
+
 class Records:
     """One tenant's records of a kind, by id."""
 
@@ -202,11 +208,12 @@ class Records:
         if values.get("name") in taken:
             raise Conflict("This name is taken.")
 
-    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[Any]:
+    async def list(self, caller: Scope | Claim, limit: int, after: str | None) -> Page[Any]:
+        await known(caller)
         return page(list(self.records.values()), limit, after)
 
-    async def get(self, scope: Scope, number: int) -> Any:
-        return self.find(scope, number)
+    async def get(self, caller: Scope | Claim, number: int) -> Any:
+        return self.find(await known(caller), number)
 
     async def update(self, scope: Scope, number: int, values: Mapping[str, Any]) -> Any:
         record = self.find(scope, number)
@@ -303,12 +310,14 @@ class FakeDocuments:
         self.away = False
 
     async def list(
-        self, scope: Scope, portfolio_id: int, limit: int, after: str | None
+        self, caller: Scope | Claim, portfolio_id: int, limit: int, after: str | None
     ) -> Page[DocumentRecord]:
+        await known(caller)
         held = [each for each in self.records.values() if each.portfolio_id == portfolio_id]
         return page([replace(each, text="") for each in held], limit, after)
 
-    async def get(self, scope: Scope, document_id: int) -> DocumentRecord:
+    async def get(self, caller: Scope | Claim, document_id: int) -> DocumentRecord:
+        await known(caller)
         if document_id not in self.records:
             raise NotFound
         return self.records[document_id]
@@ -395,12 +404,16 @@ class FakeHistory:
         ]
         self.deleted: list[UUID] = []
 
-    async def list(self, scope: Scope, limit: int, after: str | None) -> Page[ConversationRecord]:
+    async def list(
+        self, caller: Scope | Claim, limit: int, after: str | None
+    ) -> Page[ConversationRecord]:
+        await known(caller)
         return page([self.conversation], limit, after)
 
     async def get(
-        self, scope: Scope, conversation_id: UUID
+        self, caller: Scope | Claim, conversation_id: UUID
     ) -> tuple[ConversationRecord, Sequence[MessageRecord]]:
+        await known(caller)
         if conversation_id != CONVERSATION:
             raise NotFound
         return self.conversation, self.messages

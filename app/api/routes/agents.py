@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from app.api.auth import Administrator, Member
+from app.api.auth import Administrator, Reader
 from app.api.body import json_body_of_administrator
 from app.api.jsonbytes import Json
 from app.api.params import DEFAULT_LIMIT, After, Id, Limit
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/agents", tags=["agents"])
 
 @router.get("", responses={200: {"model": AgentsJson}})
 async def list_agents(
-    request: Request, caller: Member, limit: Limit = DEFAULT_LIMIT, after: After = None
+    request: Request, caller: Reader, limit: Limit = DEFAULT_LIMIT, after: After = None
 ) -> Json:
     """The agents, a page at a time."""
     page = await services_of(request).agents.list(caller, limit, after)
@@ -54,7 +54,7 @@ async def create_agent(
 
 
 @router.get("/{agent_id}", responses={200: {"model": AgentJson}})
-async def show_agent(request: Request, agent_id: Id, caller: Member) -> Json:
+async def show_agent(request: Request, agent_id: Id, caller: Reader) -> Json:
     """One agent."""
     return Json(agent_json(await services_of(request).agents.get(caller, agent_id)))
 

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic.json_schema import SkipJsonSchema
 
-from app.api.auth import Member, authenticate
+from app.api.auth import Member
 from app.api.body import json_body
 from app.api.departure import while_connected
 from app.api.jsonbytes import Json
-from app.api.limiting import hold, is_counted, reserving
+from app.api.limiting import hold, reserving
 from app.api.params import Id
 from app.api.revocation import Grant
 from app.api.schemas import ChatBody, request_body
@@ -23,7 +23,7 @@ from app.api.wire import answer_json
 from app.chat.elsewhere import AnyRun
 from app.chat.model import Claim, Scope
 from app.chat.ports import IdempotencyKey
-from app.errors import AppError, FeatureDisabled
+from app.errors import FeatureDisabled
 
 NOT_A_TOKEN = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -118,18 +118,13 @@ async def _start(
 ) -> AnyRun:
     services = services_of(request)
     limits = services.limits
-    try:
-        run = await services.engine.start(
-            caller,
-            body.question(agent_id),
-            grace_seconds=body.grace_seconds,
-            key=IdempotencyKey(key, body.digest(agent_id)) if key else None,
-            reserve=None if limits is None else reserving(request, limits),
-        )
-    except AppError:
-        if limits is not None and not is_counted(request):
-            await authenticate(request, None)  # counts it: there was nothing to be reserved
-        raise
+    run = await services.engine.start(
+        caller,
+        body.question(agent_id),
+        grace_seconds=body.grace_seconds,
+        key=IdempotencyKey(key, body.digest(agent_id)) if key else None,
+        reserve=None if limits is None else reserving(request, limits),
+    )
     if limits is not None:
         hold(request, run, limits)
     return run

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.api.auth import Member
+from app.api.auth import Member, Reader
 from app.api.jsonbytes import Json
 from app.api.params import DEFAULT_LIMIT, After, Limit
 from app.api.services import services_of
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
 @router.get("", responses={200: {"model": ConversationsJson}})
 async def list_conversations(
-    request: Request, caller: Member, limit: Limit = DEFAULT_LIMIT, after: After = None
+    request: Request, caller: Reader, limit: Limit = DEFAULT_LIMIT, after: After = None
 ) -> Json:
     """The conversations, latest first, a page at a time."""
     page = await services_of(request).history.list(caller, limit, after)
@@ -26,7 +26,7 @@ async def list_conversations(
 
 
 @router.get("/{conversation_id}", responses={200: {"model": ConversationMessagesJson}})
-async def show_conversation(request: Request, conversation_id: UUID, caller: Member) -> Json:
+async def show_conversation(request: Request, conversation_id: UUID, caller: Reader) -> Json:
     """One conversation with its messages, oldest first."""
     found = await services_of(request).history.get(caller, conversation_id)
     return Json(conversation_messages_json(*found))

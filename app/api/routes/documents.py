@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.api.auth import Member
+from app.api.auth import Member, Reader
 from app.api.jsonbytes import Json
 from app.api.params import DEFAULT_LIMIT, After, Id, Limit
 from app.api.schemas import DocumentsBody, request_body
@@ -58,7 +58,7 @@ async def add_documents(
 async def list_documents(
     request: Request,
     portfolio_id: Id,
-    caller: Member,
+    caller: Reader,
     limit: Limit = DEFAULT_LIMIT,
     after: After = None,
 ) -> Json:
@@ -68,7 +68,7 @@ async def list_documents(
 
 
 @router.get("/documents/{document_id}", responses={200: {"model": DocumentJson}})
-async def show_document(request: Request, document_id: Id, caller: Member) -> Json:
+async def show_document(request: Request, document_id: Id, caller: Reader) -> Json:
     """One document with its text and its state."""
     return Json(document_json(await services_of(request).documents.get(caller, document_id)))
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from app.api.auth import Administrator, Member
+from app.api.auth import Administrator, Reader
 from app.api.body import json_body_of_administrator
 from app.api.jsonbytes import Json
 from app.api.params import DEFAULT_LIMIT, After, Id, Limit
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/portfolios", tags=["portfolios"])
 
 @router.get("", responses={200: {"model": PortfoliosJson}})
 async def list_portfolios(
-    request: Request, caller: Member, limit: Limit = DEFAULT_LIMIT, after: After = None
+    request: Request, caller: Reader, limit: Limit = DEFAULT_LIMIT, after: After = None
 ) -> Json:
     """The portfolios, a page at a time."""
     page = await services_of(request).portfolios.list(caller, limit, after)
@@ -43,7 +43,7 @@ async def create_portfolio(
 
 
 @router.get("/{portfolio_id}", responses={200: {"model": PortfolioJson}})
-async def show_portfolio(request: Request, portfolio_id: Id, caller: Member) -> Json:
+async def show_portfolio(request: Request, portfolio_id: Id, caller: Reader) -> Json:
     """One portfolio, with its size."""
     return Json(portfolio_json(await services_of(request).portfolios.get(caller, portfolio_id)))
 
