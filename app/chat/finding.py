@@ -19,7 +19,7 @@ from app.chat.cache import (
 from app.chat.flights import Flights, Leader
 from app.chat.plan import Draft
 from app.chat.policy import Policy
-from app.chat.ports import Cache, Retrieval, Retriever
+from app.chat.ports import AnswerCache, Cache, Retrieval, Retriever
 from app.chat.rewrite import DEGRADED, ask
 from app.chat.semantic import SemanticAnswers
 
@@ -44,7 +44,7 @@ class Finder:
         self,
         *,
         retriever: Retriever,
-        cache: Cache,
+        cache: AnswerCache,
         second_look: Cache,
         semantic: SemanticAnswers | None,
         flights: Flights,
@@ -63,6 +63,8 @@ class Finder:
         """The cached answer; None with the draft's leader where another run is at it, else with
         its passages. `missed` is called once it is not to be had at once."""
         draft.leader = None
+        if answer := self._at_hand(draft):
+            return draft.take(answer)
         exact = asyncio.create_task(self._exact(draft))
         tasks: list[asyncio.Task[Any]] = [exact]
         try:
@@ -121,6 +123,17 @@ class Finder:
         if draft.fresh_passages:
             chunks = pack_passages(draft.passages)
             await self._cache.put(passages_key, chunks, policy.passages_ttl_seconds, tags)
+
+    def _at_hand(self, draft: Draft) -> CachedAnswer | None:
+        """One that this process has: it is given without a pause, so that all of it leaves with
+        the response's beginning."""
+        if not draft.plan.use_cache:
+            return None
+        value = self._cache.at_hand(draft.keys()[0])
+        if value is None:
+            return None
+        with draft.stopwatch.stage("cache"):
+            return unpack_answer(value)
 
     async def _exact(self, draft: Draft) -> CachedAnswer | None:
         """One round trip for the answer and its passages; takes over the passages it finds."""

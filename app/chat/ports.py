@@ -193,6 +193,14 @@ class Cache(Protocol):
         ...
 
 
+class AnswerCache(Cache, Protocol):
+    """One that has the hottest entries in this process."""
+
+    def at_hand(self, key: str) -> bytes | None:
+        """The entry where it takes no waiting; None also where it has to be looked for."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SimilarQuestion:
     """A question whose answer was cached under `answer_key`; `similarity` is the cosine."""

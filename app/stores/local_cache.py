@@ -18,7 +18,7 @@ LOCAL_SECONDS = 10.0
 
 
 class LocalCache:
-    """`app.chat.ports.Cache`. The only one to count look-ups, hits and puts of its callers."""
+    """`app.chat.ports.AnswerCache`; it alone counts its callers' look-ups, hits and puts."""
 
     def __init__(
         self,
@@ -35,14 +35,17 @@ class LocalCache:
         self._layer = None if layer is None else shared.counts.layers[layer]
         self._clock = clock
 
+    def at_hand(self, key: str) -> bytes | None:
+        value = self._hottest.get(key, self._clock())
+        if value is not None:
+            self._count((key,), found=True, local=True)
+        return value
+
     async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Redis is asked for those only that stand before the first one at hand."""
         values, place, local = await self._find(keys)
-        if self._layer is None:
-            for key in keys if place is None else keys[: place + 1]:
-                self._counts.of(key).lookups += 1
-        if place is not None:
-            (self._layer or self._counts.of(keys[place])).hit(local=local)
+        looked_up = keys if place is None else keys[: place + 1]
+        self._count(looked_up, found=place is not None, local=local)
         return values
 
     async def put(self, key: str, value: bytes, ttl_seconds: int, tags: Sequence[str]) -> None:
@@ -78,6 +81,14 @@ class LocalCache:
     def connections(self) -> Mapping[str, Mapping[str, int]]:
         """To Redis, where one is configured."""
         return self._shared.connections()
+
+    def _count(self, looked_up: Sequence[str], *, found: bool, local: bool) -> None:
+        """`found`: the last of them."""
+        if self._layer is None:
+            for key in looked_up:
+                self._counts.of(key).lookups += 1
+        if found:
+            (self._layer or self._counts.of(looked_up[-1])).hit(local=local)
 
     async def _find(self, keys: Sequence[str]) -> tuple[Sequence[bytes | None], int | None, bool]:
         """The values, the place of the first that there is, and whether it was at hand."""

@@ -111,12 +111,17 @@ class ListRetriever:
 
 @dataclass
 class MemoryCache:
-    """The cache port in a dict; `hang` makes look-ups wait for ever, like a stopped Redis."""
+    """The cache port in a dict; `hang` makes look-ups wait for ever, like a stopped Redis; with
+    `near` all entries are at hand."""
 
     entries: dict[str, bytes] = field(default_factory=dict)
     tags: dict[str, set[str]] = field(default_factory=dict)
     ttls: dict[str, int] = field(default_factory=dict)
     hang: bool = False
+    near: bool = False
+
+    def at_hand(self, key: str) -> bytes | None:
+        return self.entries.get(key) if self.near else None
 
     async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         if self.hang:

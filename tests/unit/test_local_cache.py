@@ -134,10 +134,15 @@ async def test_everything_is_counted_by_layer_up_to_what_was_found(
         await cache.put(key, b"v", 60, [])
     for _ in range(3):
         await cache.get_many([answer, passages])
+    assert cache.at_hand(answer) == b"v"
+    assert (cache.at_hand(passages), cache.at_hand(unique("agent:response:{1}:gone"))) == (
+        None,
+        None,
+    )
     await similar.get_many([answer])
     await similar.get_many([unique("agent:response:{1}:gone")])
     numbers = cache.statistics()
-    assert numbers["answers"] == {"lookups": 4, "local_hits": 2, "shared_hits": 1, "puts": 1}
+    assert numbers["answers"] == {"lookups": 5, "local_hits": 3, "shared_hits": 1, "puts": 1}
     assert numbers["passages"] == {"lookups": 1, "local_hits": 0, "shared_hits": 0, "puts": 1}
     assert numbers["semantic"] == {"lookups": 0, "local_hits": 1, "shared_hits": 0, "puts": 0}
 

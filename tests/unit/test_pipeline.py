@@ -81,6 +81,22 @@ async def test_a_second_time_is_cached_and_the_same_but_for_ids_and_timings() ->
     assert core.conversations.turns[0].answer == core.conversations.turns[1].answer
 
 
+async def test_an_answer_that_is_at_hand_leaves_with_the_responses_beginning() -> None:
+    core = Core()
+    produced = await ask(core)
+    core.cache.near = core.cache.hang = True  # and nobody else is asked
+    run = await core.engine().start(SCOPE, Question("default", QUESTION))
+    async with aclosing(run.frames()) as frames:
+        first = (await anext(frames)).split(b"\n\n")
+    types = ("start", "sources", "token", "token")
+    assert all(
+        f'"type":"{name}"'.encode() in each for name, each in zip(types, first, strict=False)
+    )
+    answer = await run.answer()
+    assert (answer.text, answer.done.cached) == (produced.text, True)
+    assert "cache" in answer.done.timings_ms
+
+
 @pytest.mark.parametrize(
     "change",
     [
