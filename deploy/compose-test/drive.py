@@ -186,7 +186,8 @@ def ask_and_invalidate(client: Client, agent: int, portfolio: int) -> None:
     question = "What is the Atlas project?"
     first = client.chat(agent, question)
     check(first["answer"] == "Atlas is the map project." and not first["cached"], str(first))
-    check(client.chat(agent, question)["cached"], "the same question again was not cached")
+    again = client.chat(agent, question)
+    check(again["cached"], f"the same question again was not cached: {first} and then {again}")
     freed = client.json("DELETE", "/api/admin/cache")
     check(freed["invalidated"] > 0, "nothing was invalidated")
     check(not client.chat(agent, question)["cached"], "an answer outlived the invalidation")
