@@ -28,7 +28,7 @@ from app.encoder.rerank_wire import MAX_TEXTS
 from app.errors import EncoderUnavailable, InvalidInput
 from app.retrieval.ports import Hit
 from app.retrieval.retriever import HybridRetriever
-from app.settings.sections import RerankerSettings
+from app.settings.sections import RerankerSettings, RetrievalSettings
 from tests.support import tiny_reranker
 from tests.support.command import START_SECONDS, Running
 from tests.support.encoder import encoder_process, scripted_server
@@ -40,6 +40,13 @@ SUBJECTS = ("The shop", "A team", "Nobody here", "The pipeline", "Our oldest pro
 ENDINGS = ("uses it.", "was rewritten in spring, after a long winter.", "stores orders. " * 30)
 TEXTS = [f"{subject} {ending}" for subject in SUBJECTS for ending in ENDINGS] + ["", "日本語"]
 PATIENCE = 30
+# What a busy machine does too late would be degraded, too.
+UNHURRIED = RetrievalSettings(
+    source_deadline_seconds=PATIENCE,
+    graph_deadline_seconds=PATIENCE,
+    persona_deadline_seconds=PATIENCE,
+    domain_deadline_seconds=PATIENCE,
+)
 
 
 @pytest.fixture(scope="module")
@@ -429,7 +436,7 @@ async def test_the_whole_service_asks_it_and_goes_on_without_it(
     question = "Which project is a dashboard?"
     for url, degraded in ((service, ()), ("http://127.0.0.1:1", ("reranker",))):
         reranker = RerankerSettings(url=url, timeout_seconds=PATIENCE)
-        settings = Settings(data=running_service.data, reranker=reranker)
+        settings = Settings(data=running_service.data, reranker=reranker, retrieval=UNHURRIED)
         async with open_engine(settings) as engine:
             answer = await engine.ask(question, cache="off")
         assert tuple(answer.done.degraded) == degraded
