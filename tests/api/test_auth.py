@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, Depends
 
-from app.api.auth import is_loopback_host
+from app.api.auth import identify, is_loopback_host
 from tests.api.sockets import connection, request_head, serving
 from tests.api.test_problems import check_problem
 from tests.support.api_fakes import OWNER, World, client_of
@@ -212,6 +213,19 @@ async def test_what_only_reads_looks_a_credential_up_with_what_it_reads(path: st
         assert (await client.get(path, headers=bearer("admin"))).status_code == 200
         assert world.credentials.looked_up == 0
         check_problem(await client.get(path, headers=bearer("wrong")), 401, "unauthorized")
+
+
+async def test_a_call_that_asks_for_no_caller_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    app = world.app()
+    careless = APIRouter(dependencies=[Depends(identify)])
+    careless.add_api_route("/api/careless", lambda: "told")
+    app.include_router(careless)
+    monkeypatch.setattr(world, "app", lambda: app)
+    async with client_of(world) as client:
+        asked = [await client.get("/api/careless", headers=bearer(key)) for key in ("member", "no")]
+    assert asked[0].json() == "told"
+    check_problem(asked[1], 401, "unauthorized")
 
 
 @pytest.mark.parametrize(

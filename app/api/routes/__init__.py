@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Depends
 
-from app.api.auth import read
+from app.api.auth import identify
 from app.api.params import check_parameters
 from app.api.routes import (
     agents,
@@ -24,9 +24,8 @@ from app.api.routes import (
     users,
 )
 
-# Their callers are known before a word is said about a request, or a credential is looked up with
-# what it reads: strangers are told nothing else. Each call takes a Member, an Administrator or a
-# Reader.
+# Their callers are known before a word is said about a request, or with what it reads: strangers
+# are told nothing else.
 OF_CALLERS: tuple[APIRouter, ...] = (
     chat.router,
     runs.router,
@@ -59,7 +58,7 @@ def _together(
 
 
 ROUTERS: tuple[APIRouter, ...] = (
-    _together(OF_CALLERS, read, check_parameters),
+    _together(OF_CALLERS, identify, check_parameters),
     _together(OF_STRANGERS, check_parameters),
     *OF_MACHINES,
 )
