@@ -12,7 +12,7 @@ from app.stores.vector_indexes import VectorIndexes
 from tests.support.pg_stores import ENCODER, Stores, unit
 
 FROM = 30
-# What a search in the session's own transaction has used.
+# By the session's own searches, those of which it has not told yet.
 SCANS = """
 SELECT coalesce(sum(pg_stat_get_xact_numscans(i.indexrelid)), 0) AS scans
   FROM pg_index i WHERE i.indexrelid = to_regclass(
@@ -49,10 +49,11 @@ async def searched(stores: Stores, scope: Scope, portfolio_id: int, line: str) -
     """The nearest text, and whether it was the graph that found it."""
     query = unit(random.Random(line))
     async with stores.database.transaction(scope) as connection:
+        before = await connection.fetchval(SCANS, portfolio_id, ENCODER)
         text = await connection.fetchval(
             SEARCH, scope.tenant_id, portfolio_id, ENCODER, len(query), query
         )
-        return text, await connection.fetchval(SCANS, portfolio_id, ENCODER) > 0
+        return text, await connection.fetchval(SCANS, portfolio_id, ENCODER) > before
 
 
 async def test_each_graph_is_searched_by_its_own_statement(
