@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import cast, delete, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import Text
 
 from app.chat.model import Scope
 from app.errors import Forbidden, InvalidInput, NotFound
@@ -15,11 +14,6 @@ from app.stores.schema import api_keys, portfolio_access, users
 
 LISTS = frozenset(("readers", "writers"))
 OPEN: Mapping[str, Sequence[str] | None] = {"readers": None, "writers": ()}
-# As columns of a statement that joins the table to its portfolios.
-SHOWN = (
-    portfolio_access.c.readers,
-    func.coalesce(portfolio_access.c.writers, cast([], ARRAY(Text))).label("writers"),
-)
 MAY_WRITE = "SELECT may_write(p.id) FROM portfolios p WHERE p.id = $1"
 
 

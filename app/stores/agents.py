@@ -1,9 +1,9 @@
 """Agents as their administrators see them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat.administration import AgentRecord, KeyState, Page, keeps_key
@@ -31,6 +31,9 @@ READ = (
     agents.c.base_url, agents.c.api_key_last4,
     agents.c.tenant_id, agents.c.api_key_sealed,
 )  # fmt: skip
+COLUMNS = ", ".join(column.name for column in READ)
+LIST = f"SELECT {COLUMNS} FROM agents WHERE id > $5 ORDER BY id LIMIT $6"  # noqa: S608
+GET = f"SELECT {COLUMNS} FROM agents WHERE id = $5"  # noqa: S608
 NO_KEY = {"api_key_sealed": None, "api_key_last4": None}
 MISSING = "There is no such agent."
 
@@ -51,24 +54,22 @@ class PgAgents:
         async with self._database.session(scope) as session:
             await _check_portfolios(session, values)
             statement = insert(agents).values(tenant_id=scope.tenant_id, **plain)
-            row = (await session.execute(statement.returning(*READ))).one()
+            row = (await session.execute(statement.returning(*READ))).mappings().one()
             if (key := values.get(API_KEY)) is not None:
-                sealed = self._sealed(key, row.tenant_id, row.id, row.provider, row.base_url)
-                setting = update(agents).where(agents.c.id == row.id).values(**sealed)
-                row = (await session.execute(setting.returning(*READ))).one()
+                sealed = self._sealed(
+                    key, scope.tenant_id, row["id"], row["provider"], row["base_url"]
+                )
+                setting = update(agents).where(agents.c.id == row["id"]).values(**sealed)
+                row = (await session.execute(setting.returning(*READ))).mappings().one()
         return self._record(row)
 
     async def list(self, caller: Scope | Claim, limit: int, after: str | None) -> Page[AgentRecord]:
-        statement = select(*READ).where(agents.c.id > after_id(after))
-        async with self._database.session(caller) as session:
-            rows = (await session.execute(statement.order_by(agents.c.id).limit(limit + 1))).all()
-        return page(rows, limit, self._record, lambda row: str(row.id))
+        rows = await self._database.read(caller, LIST, after_id(after), limit + 1)
+        return page(rows, limit, self._record, lambda row: str(row["id"]))
 
     async def get(self, caller: Scope | Claim, agent_id: int) -> AgentRecord:
-        statement = select(*READ).where(agents.c.id == checked_id(agent_id))
-        async with self._database.session(caller) as session:
-            row = (await session.execute(statement)).one_or_none()
-        return self._found(row)
+        rows = await self._database.read(caller, GET, checked_id(agent_id))
+        return self._found(rows)
 
     async def update(self, scope: Scope, agent_id: int, values: Mapping[str, Any]) -> AgentRecord:
         """Change the given fields and raise `version`. Another `base_url` or `provider` without a
@@ -83,7 +84,8 @@ class PgAgents:
             statement = update(agents).where(found).values(
                 **plain, version=agents.c.version + 1, updated_at=func.now()
             )  # fmt: skip
-            return self._found((await session.execute(statement.returning(*READ))).one_or_none())
+            rows = (await session.execute(statement.returning(*READ))).mappings().all()
+        return self._found(rows)
 
     async def delete(self, scope: Scope, agent_id: int) -> None:
         """Remove the agent with its conversations and runs."""
@@ -116,17 +118,19 @@ class PgAgents:
         sealed = self._keys.seal(key, tenant_id, agent_id, provider, base_url)
         return {"api_key_sealed": sealed, "api_key_last4": key[-4:]}
 
-    def _found(self, row: Row[*tuple[Any, ...]] | None) -> AgentRecord:
-        if row is None:
+    def _found(self, rows: Sequence[Mapping[Any, Any]]) -> AgentRecord:
+        if not rows:
             raise NotFound(MISSING)
-        return self._record(row)
+        return self._record(rows[0])
 
-    def _record(self, row: Row[*tuple[Any, ...]]) -> AgentRecord:
-        shown = dict(row._mapping)
+    def _record(self, row: Mapping[Any, Any]) -> AgentRecord:
+        shown = dict(row)
         tenant_id, sealed = shown.pop("tenant_id"), shown.pop("api_key_sealed")
         state: KeyState = "none"
         if sealed is not None:
-            opens = self._keys.opens(sealed, tenant_id, row.id, row.provider, row.base_url)
+            opens = self._keys.opens(
+                sealed, tenant_id, shown["id"], shown["provider"], shown["base_url"]
+            )
             state = "ok" if opens else "undecryptable"
         return AgentRecord(**shown, api_key_state=state)
 

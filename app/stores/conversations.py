@@ -85,7 +85,6 @@ SELECT r.*, q.content AS question, coalesce(m.content, '') AS answer
 CITED = "SELECT * FROM citations WHERE message_id = $1 ORDER BY id"
 # A process tells every few seconds that its runs are alive; one that has not for so long is dead.
 DEAD_AFTER = timedelta(seconds=20)
-# asyncpg has a class of its own for them, which no JSON encoder takes.
 IDS = ("run_id", "conversation_id", "question_id", "message_id")
 
 
@@ -142,7 +141,7 @@ class PgConversations:
             )
         if row["outcome"] == "mismatch":
             raise IdempotencyMismatch
-        ids = Ids(*(UUID(bytes=row[name].bytes) for name in IDS))
+        ids = Ids(*(row[name] for name in IDS))
         return Begun(row["outcome"] == "fresh", ids)
 
     async def find_run(self, scope: Scope, run_id: UUID) -> Turn:
@@ -169,7 +168,7 @@ class PgConversations:
         """The runs that are being produced, of the conversation or the agent."""
         async with self._database.transaction(scope) as connection:
             rows = await connection.fetch(STREAMING, conversation_id, agent_id)
-        return [UUID(bytes=row["id"].bytes) for row in rows]
+        return [row["id"] for row in rows]
 
     async def store_turn(self, scope: Scope, turn: Turn) -> None:
         """Store question, answer, citations and run, all or none, in the place of what was begun.

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import Any, cast
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -40,10 +43,16 @@ SERVER_SETTINGS = {
 # security shows nothing.
 ENTER = "SELECT enter($1, $2, $3, $4)"
 CLAIM = """
-SELECT (SELECT enter(k.tenant_id, k.subject, k.role, k.portfolios)
-          FROM resolve_credential($1, $2, $3, $4) k)
+SELECT enter(k.tenant_id, k.subject, k.role, k.portfolios)
+  FROM resolve_credential($1, $2, $3, $4) k
 """
 ENTERING: Mapping[type, str] = {Scope: ENTER, Claim: CLAIM}
+# Nothing of the right side of a left join is read before its left side is there.
+READ = """
+SELECT k.tenant_id IS NOT NULL AS entered, q.*
+  FROM (SELECT ({enter}) AS tenant_id OFFSET 0) k
+  LEFT JOIN LATERAL (SELECT true AS found, r.* FROM ({query}) r) q ON k.tenant_id IS NOT NULL
+"""
 
 
 @dataclass(slots=True)
@@ -75,11 +84,8 @@ class Database:
     ) -> None:
         self._connections = connections
         self._pooler = pooler
-        and_more = pooled.MAKE_SETTINGS if pooler else ""
-        self._enter = {kind: query + and_more for kind, query in ENTERING.items()}
-        self._enter_session = {
-            kind: text(query.replace("$", ":n")) for kind, query in self._enter.items()
-        }
+        self._enter = ENTER + (pooled.MAKE_SETTINGS if pooler else "")
+        self._enter_session = text(self._enter.replace("$", ":n"))
         self._engine = engine
         self._administered = administered
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -131,14 +137,12 @@ class Database:
         await self._connections.close()
 
     @asynccontextmanager
-    async def session(self, caller: Scope | Claim) -> AsyncIterator[AsyncSession]:
-        """One transaction of the tenant, committed at the end unless an error leaves it. Raises
-        Unauthorized for a claim that is nobody's: it is looked up with the beginning."""
+    async def session(self, scope: Scope) -> AsyncIterator[AsyncSession]:
+        """One transaction of the tenant, committed at the end unless an error leaves it."""
         with translated():
             async with self._sessions.begin() as session:
-                values = {f"n{n}": value for n, value in enumerate(who(caller), 1)}
-                entered = await session.execute(self._enter_session[type(caller)], values)
-                _check_entered(entered.scalar_one())
+                values = {f"n{n}": value for n, value in enumerate(who(scope), 1)}
+                await session.execute(self._enter_session, values)
                 yield session
 
     @asynccontextmanager
@@ -153,11 +157,23 @@ class Database:
                 await self._connections.give_back(connection, whole=whole)
 
     @asynccontextmanager
-    async def transaction(self, caller: Scope | Claim) -> AsyncIterator[asyncpg.Connection]:
+    async def transaction(self, scope: Scope) -> AsyncIterator[asyncpg.Connection]:
         """The same on asyncpg, for what SQLAlchemy would do slowly."""
         async with self.connection() as connection, connection.transaction():
-            _check_entered(await connection.fetchval(self._enter[type(caller)], *who(caller)))
+            await connection.execute(self._enter, *who(scope))
             yield connection
+
+    async def read(
+        self, caller: Scope | Claim, query: str, *values: Any
+    ) -> Sequence[Mapping[str, Any]]:
+        """The rows of a SELECT as the caller sees them, in one statement with the look-up of whose
+        credential it is; `values` are its $5 and on. Raises Unauthorized for a claim that is
+        nobody's."""
+        reading = READ.format(enter=ENTERING[type(caller)], query=query)
+        rows = await self.fetch(reading, *who(caller), *values)
+        if not rows[0]["entered"]:
+            raise Unauthorized(UNKNOWN)
+        return [dict(islice(row.items(), 2, None)) for row in rows if row["found"]]
 
     async def fetch(self, query: str, *values: Any) -> Sequence[asyncpg.Record]:
         """Run one statement in one round trip (behind a pooler in four). It sets its tenant
@@ -212,11 +228,6 @@ def who(caller: Scope | Claim) -> tuple[Any, Any, Any, Any]:
     return caller.tenant_id, caller.subject, caller.role, caller.portfolios
 
 
-def _check_entered(tenant_id: int | None) -> None:
-    if tenant_id is None:
-        raise Unauthorized(UNKNOWN)
-
-
 def checked_id(value: int) -> int:
     """The id, or NotFound where no row can have it: an int of Python's goes on past bigint."""
     if not 0 <= value <= MAX_ID:
@@ -260,6 +271,14 @@ def _check_open(connection: Any, *_: object) -> None:
 async def _register_codecs(connection: asyncpg.Connection) -> None:
     async with connection.transaction():  # it looks the types up, in two steps each
         await register_vector(connection)
+        # asyncpg has a class of its own, which no JSON encoder takes.
+        await connection.set_type_codec(
+            "uuid",
+            schema="pg_catalog",
+            encoder=attrgetter("bytes"),
+            decoder=lambda data: UUID(bytes=data),
+            format="binary",
+        )
         await connection.set_type_codec(
             "jsonb",
             schema="pg_catalog",

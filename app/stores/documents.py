@@ -24,7 +24,7 @@ from app.stores.terms import TermChange, settle_terms
 
 # The portfolio stays while this transaction lasts; its version and counts may change meanwhile.
 HOLD_PORTFOLIO = "SELECT id FROM portfolios WHERE id = $1 FOR KEY SHARE"
-EXISTS = "SELECT EXISTS (SELECT FROM portfolios WHERE id = $1)"
+EXISTS = "SELECT id FROM portfolios WHERE id = $5"
 
 CHANGED = """
 UPDATE portfolios
@@ -56,9 +56,9 @@ COLUMNS = (
 )
 LIST = f"""
 SELECT {COLUMNS}, '' AS text FROM documents
- WHERE portfolio_id = $1 AND id > $2 ORDER BY id LIMIT $3
+ WHERE portfolio_id = $5 AND id > $6 ORDER BY id LIMIT $7
 """  # noqa: S608
-GET = f"SELECT {COLUMNS}, text FROM documents WHERE id = $1"  # noqa: S608
+GET = f"SELECT {COLUMNS}, text FROM documents WHERE id = $5"  # noqa: S608
 
 MISSING = "There is no such document."
 MISSING_PORTFOLIO = "There is no such portfolio."
@@ -176,19 +176,17 @@ class PgDocuments:
         self, caller: Scope | Claim, portfolio_id: int, limit: int, after: str | None
     ) -> Page[DocumentRecord]:
         """Without their texts. NotFound for the portfolio."""
-        start = after_id(after)
-        async with self._database.transaction(caller) as connection:
-            if not await connection.fetchval(EXISTS, checked_id(portfolio_id)):
-                raise NotFound(MISSING_PORTFOLIO)
-            rows = await connection.fetch(LIST, portfolio_id, start, limit + 1)
+        asked = checked_id(portfolio_id), after_id(after), limit + 1
+        rows = await self._database.read(caller, LIST, *asked)
+        if not rows and not await self._database.read(caller, EXISTS, portfolio_id):
+            raise NotFound(MISSING_PORTFOLIO)
         return page(rows, limit, _record, lambda row: str(row["id"]))
 
     async def get(self, caller: Scope | Claim, document_id: int) -> DocumentRecord:
-        async with self._database.transaction(caller) as connection:
-            row = await connection.fetchrow(GET, checked_id(document_id))
-        if row is None:
+        rows = await self._database.read(caller, GET, checked_id(document_id))
+        if not rows:
             raise NotFound(MISSING)
-        return _record(row)
+        return _record(rows[0])
 
     async def delete(self, scope: Scope, document_id: int) -> None:
         """Remove the document with all of it and raise its portfolio's version."""

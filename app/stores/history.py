@@ -1,10 +1,10 @@
 """Conversations as they are read afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, select, tuple_
+from sqlalchemy import delete
 
 from app.chat.administration import ConversationRecord, MessageRecord, Page
 from app.chat.model import Citation, Claim, Scope
@@ -12,12 +12,20 @@ from app.errors import NotFound
 from app.stores.citations import citation
 from app.stores.database import Database
 from app.stores.pages import after_time, page, time_cursor
-from app.stores.schema import citations, conversations, messages
+from app.stores.schema import conversations
 
-SHOWN = (
-    conversations.c.id, conversations.c.agent_id, conversations.c.title,
-    conversations.c.created_at, conversations.c.updated_at,
-)  # fmt: skip
+READING = "SELECT id, agent_id, title, created_at, updated_at FROM conversations"
+FIRST = f"{READING} ORDER BY updated_at DESC, id DESC LIMIT $5"
+NEXT = f"{READING} WHERE (updated_at, id) < ($6, $7) ORDER BY updated_at DESC, id DESC LIMIT $5"
+GET = f"{READING} WHERE id = $5"
+MESSAGES = """
+SELECT id, run_id, role, content, status, created_at FROM messages
+ WHERE conversation_id = $5 ORDER BY seq
+"""
+CITATIONS = """
+SELECT c.* FROM citations c JOIN messages m ON m.id = c.message_id
+ WHERE m.conversation_id = $5 ORDER BY c.id
+"""
 MISSING = "There is no such conversation."
 
 
@@ -31,41 +39,25 @@ class PgHistory:
         self, caller: Scope | Claim, limit: int, after: str | None
     ) -> Page[ConversationRecord]:
         """Those with the latest turn first."""
-        order = tuple_(conversations.c.updated_at, conversations.c.id)
-        statement = select(*SHOWN).order_by(
-            conversations.c.updated_at.desc(), conversations.c.id.desc()
-        )
-        if after is not None:
-            statement = statement.where(order < after_time(after))
-        async with self._database.session(caller) as session:
-            rows = (await session.execute(statement.limit(limit + 1))).all()
-        return page(rows, limit, _record, lambda row: time_cursor(row.updated_at, row.id))
+        if after is None:
+            rows = await self._database.read(caller, FIRST, limit + 1)
+        else:
+            rows = await self._database.read(caller, NEXT, limit + 1, *after_time(after))
+        return page(rows, limit, _record, lambda row: time_cursor(row["updated_at"], row["id"]))
 
     async def get(
         self, caller: Scope | Claim, conversation_id: UUID
     ) -> tuple[ConversationRecord, Sequence[MessageRecord]]:
         """The conversation and its messages, oldest first, each with its citations."""
-        async with self._database.session(caller) as session:
-            found = await session.execute(
-                select(*SHOWN).where(conversations.c.id == conversation_id)
-            )
-            if (conversation := found.one_or_none()) is None:
-                raise NotFound(MISSING)
-            written = await session.execute(
-                select(messages)
-                .where(messages.c.conversation_id == conversation_id)
-                .order_by(messages.c.seq)
-            )
-            cited = await session.execute(
-                select(citations)
-                .join(messages, messages.c.id == citations.c.message_id)
-                .where(messages.c.conversation_id == conversation_id)
-                .order_by(citations.c.id)
-            )
+        found = await self._database.read(caller, GET, conversation_id)
+        if not found:
+            raise NotFound(MISSING)
+        written = await self._database.read(caller, MESSAGES, conversation_id)
         by_message: dict[UUID, list[Citation]] = {}
-        for row in cited:
-            by_message.setdefault(row.message_id, []).append(citation(row))
-        return _record(conversation), [_message(row, by_message.get(row.id, ())) for row in written]
+        for row in await self._database.read(caller, CITATIONS, conversation_id):
+            by_message.setdefault(row["message_id"], []).append(citation(row))
+        messages = [_message(row, by_message.get(row["id"], ())) for row in written]
+        return _record(found[0]), messages
 
     async def delete(self, scope: Scope, conversation_id: UUID) -> None:
         """Remove the conversation with its messages, citations and runs."""
@@ -75,17 +67,9 @@ class PgHistory:
                 raise NotFound(MISSING)
 
 
-def _record(row: Row[*tuple[Any, ...]]) -> ConversationRecord:
-    return ConversationRecord(**row._mapping)
+def _record(row: Mapping[str, Any]) -> ConversationRecord:
+    return ConversationRecord(**row)
 
 
-def _message(row: Row[*tuple[Any, ...]], cited: Sequence[Citation]) -> MessageRecord:
-    return MessageRecord(
-        id=row.id,
-        run_id=row.run_id,
-        role=row.role,
-        content=row.content,
-        status=row.status,
-        citations=cited,
-        created_at=row.created_at,
-    )
+def _message(row: Mapping[str, Any], cited: Sequence[Citation]) -> MessageRecord:
+    return MessageRecord(**row, citations=cited)

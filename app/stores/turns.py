@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
-from uuid import UUID
 
 import asyncpg
 
@@ -72,11 +71,11 @@ def _portfolio(row: asyncpg.Record, prefix: str) -> Portfolio | None:
 
 def turn_of(row: asyncpg.Record, cited: Sequence[Citation]) -> Turn:
     return Turn(
-        run_id=UUID(bytes=row["id"].bytes),
-        conversation_id=UUID(bytes=row["conversation_id"].bytes),
+        run_id=row["id"],
+        conversation_id=row["conversation_id"],
         new_conversation=False,
-        question_id=UUID(bytes=row["question_id"].bytes),
-        message_id=UUID(bytes=row["message_id"].bytes),
+        question_id=row["question_id"],
+        message_id=row["message_id"],
         agent_id=row["agent_id"],
         question=row["question"],
         answer=row["answer"],

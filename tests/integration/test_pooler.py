@@ -23,8 +23,8 @@ from tests.support.waiting import until
 TENANTS, REQUESTS, SERVER_CONNECTIONS = 10, 1_000, 2
 # The tenants whose agents a statement sees, as whom it is asked, and on which connection.
 SEEN = """
-SELECT array_agg(DISTINCT tenant_id), current_setting('app.tenant_id'), pg_backend_pid(),
-       current_setting('jit'), current_setting('plan_cache_mode')
+SELECT array_agg(DISTINCT tenant_id) AS seen, current_setting('app.tenant_id') AS entered_as,
+       pg_backend_pid(), current_setting('jit') AS jit, current_setting('plan_cache_mode') AS plans
   FROM agents
 """
 # As the question path does: one statement sets its tenant itself.
@@ -59,21 +59,26 @@ async def in_one_statement(database: Database, scope: Scope) -> tuple[Any, ...]:
     return tuple(row)
 
 
-async def in_a_transaction(database: Database, caller: Scope | Claim) -> tuple[Any, ...]:
-    async with database.transaction(caller) as connection:
+async def in_a_transaction(database: Database, scope: Scope) -> tuple[Any, ...]:
+    async with database.transaction(scope) as connection:
         first, second = [tuple(await connection.fetchrow(SEEN)) for _ in range(2)]
         assert first == second
         return first
 
 
-async def in_a_session(database: Database, caller: Scope | Claim) -> tuple[Any, ...]:
-    async with database.session(caller) as session:
+async def in_a_session(database: Database, scope: Scope) -> tuple[Any, ...]:
+    async with database.session(scope) as session:
         first, second = [tuple((await session.execute(text(SEEN))).one()) for _ in range(2)]
         assert first == second
         return first
 
 
-WAYS = (in_one_statement, in_a_transaction, in_a_session)
+async def as_reading(database: Database, caller: Scope | Claim) -> tuple[Any, ...]:
+    [row] = await database.read(caller, SEEN)
+    return tuple(row.values())
+
+
+WAYS = (in_one_statement, in_a_transaction, in_a_session, as_reading)
 
 
 async def test_tenants_on_one_connection_never_see_each_other(
@@ -115,18 +120,17 @@ async def test_nothing_is_left_behind_a_transaction(stores: Stores, database: Da
         assert {tuple(rows[0]) for rows in with_nobody} == {(None, 0, 0, 0)}
 
 
-async def test_a_claim_is_looked_up_with_the_beginning(stores: Stores, database: Database) -> None:
+async def test_a_claim_is_looked_up_with_what_is_read(stores: Stores, database: Database) -> None:
     scope = await stores.tenant()
     await stores.agents.create(scope, {"name": "a"})
     _, secret = await stores.keys.create(scope, {"name": "k", "role": "member"})
-    for way in (in_a_transaction, in_a_session):
-        claim = stores.credentials.claim(secret)
-        assert claim is not None
-        tenants, tenant, _, *settings = await way(database, claim)
-        assert (tenants, tenant) == ([scope.tenant_id], str(scope.tenant_id))
-        assert settings == ["off", "auto"]
-        with pytest.raises(Unauthorized):
-            await way(database, Claim(b"nobody's"))
+    claim = stores.credentials.claim(secret)
+    assert claim is not None
+    tenants, tenant, _, *settings = await as_reading(database, claim)
+    assert (tenants, tenant) == ([scope.tenant_id], str(scope.tenant_id))
+    assert settings == ["off", "auto"]
+    with pytest.raises(Unauthorized):
+        await as_reading(database, Claim(b"nobody's"))
 
 
 async def test_a_failed_statement_frees_its_connection(stores: Stores, database: Database) -> None:
