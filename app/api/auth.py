@@ -89,6 +89,9 @@ async def claim(request: Request) -> Claim | None:
     """The credential as it was presented, to be looked up together with what it is presented for;
     None for a request without one. Raises Unauthorized for what is no credential, and Forbidden
     for a change by a cookie that its page did not ask for."""
+    known: Claim | None = getattr(request.state, "claim", None)
+    if known is not None:
+        return known
     authorization = request.headers.get("authorization")
     if authorization is not None:
         claimed = await _presented(request, authorization)

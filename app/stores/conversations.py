@@ -22,11 +22,11 @@ LOAD = "SELECT * FROM load_question(enter($1, $2, $3, $4), $5, $6, $7, $8)"
 # Whose credential it is and what is asked, in one round trip. Without such a credential there is no
 # tenant, and row level security shows nothing.
 CLAIM = """
-SELECT k.tenant_id, k.subject, k.role, k.portfolios, l.*
-  FROM resolve_credential($1, $2, $3, $4) k
+SELECT (k.it).tenant_id, (k.it).subject, (k.it).role, (k.it).portfolios, l.*
+  FROM (SELECT resolve_credential($1, $2, $3, $4) AS it OFFSET 0) k
   LEFT JOIN LATERAL load_question(
-       enter(k.tenant_id, k.subject, k.role, k.portfolios), $5, $6, $7, $8) l
-       ON k.subject IS NOT NULL
+       enter((k.it).tenant_id, (k.it).subject, (k.it).role, (k.it).portfolios), $5, $6, $7, $8) l
+       ON (k.it).subject IS NOT NULL
 """
 STORE = "SELECT store_turn(enter($1, $2, $3, $4), $5)"
 BEGIN = "SELECT * FROM begin_turn(enter($1, $2, $3, $4), $5, $2, NULL, NULL, $6)"

@@ -40,17 +40,17 @@ SERVER_SETTINGS = {
     **ABANDONED,
 }
 # Both come to the tenant's id. Of a credential that is nobody's there is none, and row level
-# security shows nothing.
+# security shows nothing. OFFSET 0: it is resolved once. As a value, not as a table: no tuple store.
 ENTER = "SELECT enter($1, $2, $3, $4)"
 CLAIM = """
-SELECT enter(k.tenant_id, k.subject, k.role, k.portfolios)
-  FROM resolve_credential($1, $2, $3, $4) k
+SELECT enter((c.it).tenant_id, (c.it).subject, (c.it).role, (c.it).portfolios)
+  FROM (SELECT resolve_credential($1, $2, $3, $4) AS it OFFSET 0) c
 """
 ENTERING: Mapping[type, str] = {Scope: ENTER, Claim: CLAIM}
 # Nothing of the right side of a left join is read before its left side is there.
 READ = """
 SELECT k.tenant_id IS NOT NULL AS entered, q.*
-  FROM (SELECT ({enter}) AS tenant_id OFFSET 0) k
+  FROM ({enter} OFFSET 0) k (tenant_id)
   LEFT JOIN LATERAL (SELECT true AS found, r.* FROM ({query}) r) q ON k.tenant_id IS NOT NULL
 """
 
