@@ -6,6 +6,7 @@ import pytest
 
 from app.chat.model import Scope
 from app.embedded import Servers
+from app.errors import NotFound
 from app.ingest.ports import NewDocument
 from app.stores.passages import PgPassages
 from app.stores.vector_indexes import VectorIndexes
@@ -96,20 +97,16 @@ async def test_a_statement_without_its_index_is_exact(
     assert await searched(stores, scope, portfolio_id, "old 3") == ("old 3", True)
 
 
-async def test_a_statement_finds_nothing_of_another_tenant(
+async def test_a_graph_is_not_there_for_another_tenant(
     stores: Stores, scope: Scope, indexes: VectorIndexes
 ) -> None:
     portfolio_id = await filled(stores, scope, "theirs")
     await indexes.update()
-    stranger = await stores.tenant()
+    passages = PgPassages(stores.database, exact_below_chunks=1, ef_search=40)
     query = unit(random.Random("theirs 1"))
-    async with stores.database.transaction(stranger) as connection:
-        found = await connection.fetch(
-            "SELECT chunk_id FROM graph_nearest("
-            "$1, (SELECT id FROM encoders WHERE name = $2), $3, 5, NULL, 1)",
-            portfolio_id, ENCODER, query,
-        )  # fmt: skip
-    assert found == []
+    assert await passages.vector_search(scope, portfolio_id, ENCODER, query, 5, {})
+    with pytest.raises(NotFound):
+        await passages.vector_search(await stores.tenant(), portfolio_id, ENCODER, query, 5, {})
 
 
 async def test_filters_put_a_relaxed_order_right(
