@@ -54,7 +54,7 @@ Lines = Callable[[], str]
 class Load:
     """How much is asked: `requests` of each kind in each round, a multiple of TURN."""
 
-    requests: int = 400
+    requests: int = 800
 
 
 @dataclass(slots=True)

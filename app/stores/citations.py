@@ -1,21 +1,20 @@
 """A citation as it is stored."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.chat.model import Citation
 
 
-def citation(row: Any) -> Citation:
-    """From a row of asyncpg's or SQLAlchemy's."""
-    value = dict(getattr(row, "_mapping", row))
+def citation(row: Mapping[str, Any]) -> Citation:
     return Citation(
-        number=value["number"],
-        document_id=value["document_id"],
-        chunk_id=value["chunk_id"],
-        title=value["title"],
-        uri=value["uri"],
-        quote=value["quote"],
-        start=value["start_char"],
-        end=value["end_char"],
-        score=value["score"],
+        number=row["number"],
+        document_id=row["document_id"],
+        chunk_id=row["chunk_id"],
+        title=row["title"],
+        uri=row["uri"],
+        quote=row["quote"],
+        start=row["start_char"],
+        end=row["end_char"],
+        score=row["score"],
     )

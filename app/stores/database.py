@@ -47,7 +47,8 @@ SELECT enter((c.it).tenant_id, (c.it).subject, (c.it).role, (c.it).portfolios)
   FROM (SELECT resolve_credential($1, $2, $3, $4) AS it OFFSET 0) c
 """
 ENTERING: Mapping[type, str] = {Scope: ENTER, Claim: CLAIM}
-# Nothing of the right side of a left join is read before its left side is there.
+# Of a left join nothing of the right side is read before the left side is there; with one row on
+# that side the rows stay in their order.
 READ = """
 SELECT k.tenant_id IS NOT NULL AS entered, q.*
   FROM ({enter} OFFSET 0) k (tenant_id)
@@ -166,9 +167,9 @@ class Database:
     async def read(
         self, caller: Scope | Claim, query: str, *values: Any
     ) -> Sequence[Mapping[str, Any]]:
-        """The rows of a SELECT as the caller sees them, in one statement with the look-up of whose
-        credential it is; `values` are its $5 and on. Raises Unauthorized for a claim that is
-        nobody's."""
+        """The rows of a SELECT as the caller sees them, in its order, in one statement with the
+        look-up of whose credential it is; `values` are its $5 and on. Raises Unauthorized for a
+        claim that is nobody's."""
         reading = READ.format(enter=ENTERING[type(caller)], query=query)
         rows = await self.fetch(reading, *who(caller), *values)
         if not rows[0]["entered"]:
