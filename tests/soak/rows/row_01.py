@@ -78,8 +78,8 @@ async def scenario(
 
 
 async def _short_requests(running: Deployment, agent: int) -> list[Request]:
-    """One for each of the service's two ways to the database, of each replica: the idle one's
-    first. The question's answer is in the cache, and its turns are stored."""
+    """One that writes and one that only reads, of each replica: the idle one's first. The
+    question's answer is in the cache, and its turns are stored."""
     body = {"message": "Who finished Atlas?"}
     await running.json("POST", f"/api/agents/{agent}/chat", json=body)
     busy, idle = running.urls
