@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import delete
 
 from app.chat.administration import ConversationRecord, MessageRecord, Page
-from app.chat.model import Citation, Claim, Scope
+from app.chat.model import Claim, Scope
 from app.errors import NotFound
 from app.stores.citations import citation
 from app.stores.database import Database
@@ -19,12 +19,10 @@ FIRST = f"{READING} ORDER BY updated_at DESC, id DESC LIMIT $5"
 NEXT = f"{READING} WHERE (updated_at, id) < ($6, $7) ORDER BY updated_at DESC, id DESC LIMIT $5"
 GET = f"{READING} WHERE id = $5"
 MESSAGES = """
-SELECT id, run_id, role, content, status, created_at FROM messages
- WHERE conversation_id = $5 ORDER BY seq
-"""
-CITATIONS = """
-SELECT c.* FROM citations c JOIN messages m ON m.id = c.message_id
- WHERE m.conversation_id = $5 ORDER BY c.id
+SELECT m.id, m.run_id, m.role, m.content, m.status, m.created_at,
+       coalesce((SELECT jsonb_agg(to_jsonb(c) ORDER BY c.id)
+                   FROM citations c WHERE c.message_id = m.id), '[]') AS citations
+  FROM messages m WHERE m.conversation_id = $5 ORDER BY m.seq
 """
 MISSING = "There is no such conversation."
 
@@ -52,12 +50,8 @@ class PgHistory:
         found = await self._database.read(caller, GET, conversation_id)
         if not found:
             raise NotFound(MISSING)
-        written = await self._database.read(caller, MESSAGES, conversation_id)
-        by_message: dict[UUID, list[Citation]] = {}
-        for row in await self._database.read(caller, CITATIONS, conversation_id):
-            by_message.setdefault(row["message_id"], []).append(citation(row))
-        messages = [_message(row, by_message.get(row["id"], ())) for row in written]
-        return _record(found[0]), messages
+        messages = await self._database.read(caller, MESSAGES, conversation_id)
+        return _record(found[0]), [_message(row) for row in messages]
 
     async def delete(self, scope: Scope, conversation_id: UUID) -> None:
         """Remove the conversation with its messages, citations and runs."""
@@ -71,5 +65,5 @@ def _record(row: Mapping[str, Any]) -> ConversationRecord:
     return ConversationRecord(**row)
 
 
-def _message(row: Mapping[str, Any], cited: Sequence[Citation]) -> MessageRecord:
-    return MessageRecord(**row, citations=cited)
+def _message(row: Mapping[str, Any]) -> MessageRecord:
+    return MessageRecord(**{**row, "citations": [citation(each) for each in row["citations"]]})

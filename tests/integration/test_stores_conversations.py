@@ -65,7 +65,7 @@ async def test_a_turn_is_stored_with_all_it_has(
         (made.question_id, "user", made.question),
         (made.message_id, "assistant", made.answer),
     ]
-    assert [each.citations for each in messages] == [(), list(made.citations)]
+    assert [each.citations for each in messages] == [[], list(made.citations)]
     assert {each.run_id for each in messages} == {made.run_id}
     [run] = await stores.behind("SELECT * FROM runs WHERE id = $1", made.run_id)
     assert (run["status"], run["cached"], run["complexity"]) == ("complete", False, "medium")
