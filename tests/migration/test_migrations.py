@@ -19,7 +19,7 @@ from app.stores.prepare import prepare
 from app.stores.vector_indexes import VectorIndexes
 
 # All but the last.
-REVISIONS = [f"{number:04}" for number in range(1, 15)]
+REVISIONS = [f"{number:04}" for number in range(1, int(migrate.head()) + 1)]
 
 Fresh = Callable[[], Awaitable[Servers]]
 
@@ -70,7 +70,8 @@ UNION ALL
 SELECT 'grant', table_name, grantee, privilege_type FROM information_schema.role_table_grants
  WHERE table_schema = 'public' AND table_name <> 'alembic_version'
 UNION ALL
-SELECT 'function', proname, pg_get_function_identity_arguments(p.oid), p.proacl::text
+SELECT 'function', proname, pg_get_function_identity_arguments(p.oid),
+       concat_ws(' ', p.proacl::text, p.provolatile, p.proconfig::text, md5(p.prosrc))
   FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS (
        SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
 ORDER BY 1, 2, 3, 4
@@ -105,13 +106,16 @@ async def test_up_down_up(fresh_database: Fresh) -> None:
     first = await schema(url)
     assert len(first) > 300
     await migrate.check(url)
-    for revision in (*reversed(REVISIONS), "base"):
+    before = {"head": first}
+    for revision in reversed(REVISIONS):
         await migrate.downgrade(url, revision)
+        before[revision] = await schema(url)
+    await migrate.downgrade(url, "base")
     assert await schema(url) == empty
     assert await migrate.current(url) is None
     for revision in (*REVISIONS, "head"):
         await migrate.upgrade(url, revision)
-    assert await schema(url) == first
+        assert await schema(url) == before[revision], revision
     assert await migrate.current(url) == migrate.head()
 
 
