@@ -1,8 +1,10 @@
 """What the question path loads, and a turn stored whole, once or not at all."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from app.chat.administration import AgentRecord
@@ -44,6 +46,32 @@ async def test_the_questions_portfolio_comes_before_the_agents(
     assert own.portfolio.name == first.name
     with pytest.raises(NotFound):
         await load(scope, Question(agent.id, "?", 2**62))
+
+
+async def test_what_is_loaded_is_of_one_moment(
+    stores: Stores, scope: Scope, agent: AgentRecord
+) -> None:
+    """The portfolio is read behind the agent, and both are changed between the two."""
+    portfolio = await stores.portfolio(scope)
+    await stores.agents.update(scope, agent.id, {"portfolio_id": portfolio.id})
+    question = Question(agent.id, "?")
+    before = await stores.conversations.load(scope, question)
+    holder = await asyncpg.connect(stores.superuser_url)
+    try:
+        async with holder.transaction(), asyncio.timeout(4):
+            await holder.execute("LOCK TABLE portfolios IN ACCESS EXCLUSIVE MODE")
+            loading = asyncio.create_task(stores.conversations.load(scope, question))
+            while not await holder.fetch("SELECT FROM pg_locks WHERE NOT granted"):
+                assert not loading.done()
+                await asyncio.sleep(0.01)
+            for table, changed in (("agents", agent.id), ("portfolios", portfolio.id)):
+                await holder.execute(
+                    f"UPDATE {table} SET version = version + 1 WHERE id = $1", changed
+                )
+        assert await loading == before
+    finally:
+        await holder.close()
+    assert (await stores.conversations.load(scope, question)).portfolio != before.portfolio
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800"])

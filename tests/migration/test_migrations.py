@@ -19,7 +19,7 @@ from app.stores.prepare import prepare
 from app.stores.vector_indexes import VectorIndexes
 
 # All but the last.
-REVISIONS = [f"{number:04}" for number in range(1, int(migrate.head()) + 1)]
+REVISIONS = [f"{number:04}" for number in range(1, int(migrate.head()))]
 
 Fresh = Callable[[], Awaitable[Servers]]
 
