@@ -31,6 +31,8 @@ COMMENT = b":\n\n"
 START = ("run_id", "conversation_id", "message_id")
 USAGE = ("prompt_tokens", "completion_tokens", "estimated")
 LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\u0085\u2028\u2029")
+FRAME = b"id: %d\ndata: %b\n\n"
+TOKEN_FRAME = b'id: %d\ndata: {"type":"token","content":%b}\n\n'
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -57,16 +59,14 @@ def event_json(event: Event) -> dict[str, Any]:
 def frame(number: int, said: Said) -> bytes:
     """One event's bytes. JSON escapes CR and LF, the only line ends that SSE knows; the others that
     Unicode has are escaped for clients that split at those as well, like `str.splitlines`."""
-    data = _token(said) if isinstance(said, str) else dumps(event_json(said))
+    if isinstance(said, str):  # a token, in half the time that an event takes
+        form, data = TOKEN_FRAME, dumps(said)
+    else:
+        form, data = FRAME, dumps(event_json(said))
     if not data.isascii():
         for line_end, escaped in LINE_ENDS:
             data = data.replace(line_end, escaped)
-    return b"id: %d\ndata: %b\n\n" % (number, data)
-
-
-def _token(text: str) -> bytes:
-    """As `event_json` has it, in a third of the time."""
-    return b'{"type":"token","content":%b}' % dumps(text)
+    return form % (number, data)
 
 
 def decode(encoded: bytes) -> Event:

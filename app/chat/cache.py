@@ -10,6 +10,7 @@ everything of a tenant is on one server.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -18,6 +19,9 @@ from app.chat.model import ChatMessage, Citation, Passage, Usage
 
 # Raised when the meaning of an entry changes, so that an upgrade never reads the old ones.
 FORMAT = 1
+# Of the answers that were read last, so many of at most this size are kept as objects: what is
+# asked for all the time is read once. A handful of megabytes at most.
+UNPACKED, UNPACKED_BYTES = 128, 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,12 @@ def pack_answer(answer: CachedAnswer) -> bytes:
 
 
 def unpack_answer(value: bytes) -> CachedAnswer | None:
-    """The entry, or None where it is not one (a damaged or foreign value is a miss)."""
+    """The entry, or None where it is not one (a damaged or foreign value is a miss). Whoever reads
+    the same bytes may get the same object, which nobody changes."""
+    return _last_unpacked(value) if len(value) <= UNPACKED_BYTES else _unpacked(value)
+
+
+def _unpacked(value: bytes) -> CachedAnswer | None:
     try:
         fields = orjson.loads(value)
         return CachedAnswer(
@@ -91,6 +100,9 @@ def unpack_answer(value: bytes) -> CachedAnswer | None:
         )
     except (ValueError, TypeError, KeyError):
         return None
+
+
+_last_unpacked = lru_cache(UNPACKED)(_unpacked)
 
 
 def pack_passages(passages: Sequence[Passage]) -> bytes:

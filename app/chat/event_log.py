@@ -52,7 +52,8 @@ class EventLog:
         """Those of the events behind the first `start`, up to that of number `end`."""
         self._encode_newest()
         before = self._before
-        older = [self._frame(place) for place in range(start, min(end, before))]
+        some = enumerate(self._said[start : min(end, before)], start + 1)
+        older = [self._encode(number, said) for number, said in some]
         return older + self._frames[max(start - before, 0) : max(end - before, 0)]
 
     def forget_frames(self, number: int) -> None:
@@ -64,8 +65,5 @@ class EventLog:
 
     def _encode_newest(self) -> None:
         first = self._before + len(self._frames)
-        for place in range(first, len(self._said)):
-            self._frames.append(self._frame(place))
-
-    def _frame(self, place: int) -> bytes:
-        return self._encode(place + 1, self._said[place])
+        newest = enumerate(self._said[first:], first + 1)
+        self._frames += [self._encode(number, said) for number, said in newest]
