@@ -64,6 +64,6 @@ class EventLog:
             self._before += drop
 
     def _encode_newest(self) -> None:
-        first = self._before + len(self._frames)
-        newest = enumerate(self._said[first:], first + 1)
-        self._frames += [self._encode(number, said) for number, said in newest]
+        said, frames, encode = self._said, self._frames, self._encode
+        for place in range(self._before + len(frames), len(said)):
+            frames.append(encode(place + 1, said[place]))
