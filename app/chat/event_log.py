@@ -52,8 +52,9 @@ class EventLog:
         """Those of the events behind the first `start`, up to that of number `end`."""
         self._encode_newest()
         before = self._before
-        some = enumerate(self._said[start : min(end, before)], start + 1)
-        older = [self._encode(number, said) for number, said in some]
+        older = [
+            self._encode(place + 1, self._said[place]) for place in range(start, min(end, before))
+        ]
         return older + self._frames[max(start - before, 0) : max(end - before, 0)]
 
     def forget_frames(self, number: int) -> None:

@@ -12,6 +12,7 @@ from app.chat.model import ChatMessage, Claim, Question, Scope
 from app.errors import AppError, InvalidInput, NotFound, Unauthorized
 from tests.support.live import unique
 from tests.support.pg_stores import Stores, scope_of, turn
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -61,9 +62,9 @@ async def test_what_is_loaded_is_of_one_moment(
         async with holder.transaction(), asyncio.timeout(4):
             await holder.execute("LOCK TABLE portfolios IN ACCESS EXCLUSIVE MODE")
             loading = asyncio.create_task(stores.conversations.load(scope, question))
-            while not await holder.fetch("SELECT FROM pg_locks WHERE NOT granted"):
-                assert not loading.done()
-                await asyncio.sleep(0.01)
+            await until(
+                lambda: holder.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            )
             for table, changed in (("agents", agent.id), ("portfolios", portfolio.id)):
                 await holder.execute(
                     f"UPDATE {table} SET version = version + 1 WHERE id = $1", changed
