@@ -138,13 +138,20 @@ async def _ask(running: Installation, count: int, clients: int) -> float:
 async def _under_streams(running: Installation, load: Load, measured: Measured) -> None:
     alone = [await _ask(running, load.beside, 1)]
     await running.open(OURS, load.streams, load.opening, HELD)
-    pools = (await running.site.statistics())["pools"]
-    measured.lent.append(sum(pools[name]["in_use"] for name in OF_POSTGRES))
+    lent = await _lent(running)
     measured.beside_ms.append(await _ask(running, load.beside, 1))
+    # What a stream keeps it has both times; what is read or stored just then is soon given back.
+    measured.lent.append(min(lent, await _lent(running)))
     await running.provider.ask({"release": True})
     await running.clients.ask({"do": "close"})
     alone.append(await _ask(running, load.beside, 1))
     measured.alone_ms.append(median(alone))
+
+
+async def _lent(running: Installation) -> int:
+    """The API's connections to Postgres that are in use at this moment."""
+    pools = (await running.site.statistics())["pools"]
+    return sum(pools[name]["in_use"] for name in OF_POSTGRES)
 
 
 @asynccontextmanager

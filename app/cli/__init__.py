@@ -3,8 +3,11 @@
 Heavy imports stand inside the commands: `--help` and the encoder start without the API's.
 """
 
+from typing import Annotated
+
 import typer
 
+from app import __version__
 from app.cli import (
     bench,
     documents,
@@ -33,6 +36,22 @@ app.add_typer(key.group, name="key")
 app.add_typer(keys.group, name="keys", no_args_is_help=True)
 app.add_typer(bench.group, name="bench", no_args_is_help=True)
 app.add_typer(evaluation.group, name="eval", no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"citestream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """What stands before a command's name."""
 
 
 def main() -> None:

@@ -553,6 +553,7 @@ const page = {
   running: null, // {turn, abort} while an answer streams
   subject: null, // who the conversation is of
   following: true,
+  signingIn: null, // a promise that is kept when it is over, with success or without
 
   say(text) {
     $("status").textContent = text;
@@ -669,8 +670,12 @@ const page = {
   },
 
   async ask(question, replaced = null) {
+    if (!$("sign-in").hidden) {
+      await this.signingIn;
+      if (!$("sign-in").hidden) return $("credential").focus();
+      if (replaced && !replaced.element.isConnected) return; // somebody else has signed in
+    }
     if (this.running) return;
-    if (!$("sign-in").hidden) return $("credential").focus();
     const abort = new AbortController();
     const turn = new Turn(question, (failed) => this.ask(failed.question, failed));
     this.running = { turn, abort };
@@ -758,7 +763,7 @@ const page = {
     $("restart").addEventListener("click", () => this.restart());
     $("sign-in").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.signIn();
+      this.signingIn = this.signIn();
     });
     $("sign-out").addEventListener("click", () => this.signOut());
     $("agent").addEventListener("change", () => this.restart());

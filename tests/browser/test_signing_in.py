@@ -156,6 +156,54 @@ async def test_a_session_revoked_while_an_answer_streams(
     await expect(page.locator(".turn")).to_have_count(1)
 
 
+async def retry_while_signing_in(page: Page, credential: str) -> None:
+    """As who was signed in, and whose question found him signed out."""
+    await sign_in(page, "member")
+    await expect(page.get_by_label("Your question")).to_be_visible()
+    await page.context.clear_cookies()
+    await ask(page)
+    retry = page.get_by_role("button", name="Retry")
+    await expect(retry).to_be_visible()
+    held, free = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        held.set()
+        await free.wait()
+        await route.continue_()
+
+    await page.route("**/api/session", hold)
+    await sign_in(page, credential)
+    await held.wait()
+    await retry.click()
+    free.set()
+
+
+async def test_what_is_asked_again_while_signing_in_is_answered_then(page: Page) -> None:
+    await retry_while_signing_in(page, "member")
+    await expect(page.locator(".prose")).to_contain_text("a library")
+    await expect(page.locator(".turn")).to_have_count(1)
+
+
+async def test_what_is_asked_again_while_somebody_else_signs_in_is_not_asked(
+    page: Page, world: World
+) -> None:
+    await retry_while_signing_in(page, "admin")
+    await expect(page.get_by_role("status")).to_have_text("Signed in as Ada.")
+    await ask(page, "And Vue?")
+    await expect(page.locator(".prose")).to_contain_text("a library")
+    await expect(page.locator(".question")).to_have_text("And Vue?")
+    assert len(world.engine.asked) == 1
+
+
+async def test_what_is_asked_again_while_signing_in_fails_is_not_asked(
+    page: Page, world: World
+) -> None:
+    await retry_while_signing_in(page, "wrong")
+    await expect(page.locator("#sign-in-trouble")).to_contain_text("expired or revoked")
+    await expect(page.get_by_label("API key or token")).to_be_focused()
+    assert world.engine.asked == []
+
+
 async def test_somebody_else_does_not_see_the_former_ones_conversation(page: Page) -> None:
     await sign_in(page, "member")
     await ask(page)

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import stat
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -213,6 +214,12 @@ async def test_help_names_every_command(tmp_path: Path) -> None:
     names = "run", "serve", "encoder", "migrate", "ingest", "ask", "key", "token", "user", "tune"
     for name in names:
         assert name in printed
+
+
+async def test_the_version_is_that_of_the_package(forked: Output, tmp_path: Path) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    status, printed = await forked("--version", env=environment(tmp_path))
+    assert (status, printed.strip()) == (0, f"citestream {project['version']}")
 
 
 async def test_ctrl_c_stops_every_process_and_data_survive(server_folder: Path) -> None:
