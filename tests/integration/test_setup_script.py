@@ -1,14 +1,20 @@
 """scripts/setup, offline: a real virtual environment with a pip that only notes what it is asked.
 
+Downloads that break off are those of the real pip, from an index on this machine.
+
 The whole of it, with the real packages, is what `.ci/run` does on a new machine.
 """
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pip
 import pytest
+
+from tests.support.package_index import package_index, wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_PYTHON = Path(
@@ -19,7 +25,7 @@ REAL_PYTHON = Path(
 PYTHON = """#!/bin/sh
 if [ "$1 $2" = "-m venv" ]; then
     "{real}" -m venv --without-pip "$3" || exit 1
-    cp -R "{pip}" "$3"/lib/python*/site-packages/
+    cp -Rp "{pip}" "$3"/lib/python*/site-packages/
     exit
 fi
 exec "{real}" "$@"
@@ -32,14 +38,28 @@ from pathlib import Path
 here = Path(os.environ["NOTES"])
 with (here / "asked").open("a") as asked:
     asked.write(" ".join(sys.argv[1:]) + "\\n")
-refused = (here / "refused").read_text().split() if (here / "refused").exists() else []
-if any(name in sys.argv for name in refused):
-    sys.exit("ERROR: No matching distribution found")
+refused = (here / "refused").read_text().splitlines() if (here / "refused").exists() else []
+if any(name in sys.argv for name in refused[1:]):
+    sys.exit("ERROR: " + refused[0])
 if "--target" in sys.argv:
     uv = Path(sys.argv[sys.argv.index("--target") + 1], "bin", "uv")
     uv.parent.mkdir(parents=True)
     uv.write_text('#!/bin/sh\\necho "uv $*" >> "$NOTES/asked"\\n')
     uv.chmod(0o755)
+"""
+
+# The project, as far as the real pip needs it.
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """
+import shutil
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    return shutil.copy("citestream-1-py3-none-any.whl", folder).rpartition("/")[2]
 """
 
 CPU = "torch==2.13.0+cpu"
@@ -60,6 +80,7 @@ class Clone:
         (folder / "pip/__main__.py").write_text(PIP)
         self.python = PYTHON.format(real=REAL_PYTHON, pip=folder / "pip")
         self.program("python3", self.python)
+        self.program("sleep", '#!/bin/sh\necho "$1" >>"$NOTES/paused"\n')
         self.program("uname", "#!/bin/sh\necho Linux\n")
         self.program("nvidia-smi", "#!/bin/sh\nexit 9\n")
         self.program("chromium", "#!/bin/sh\n")
@@ -70,6 +91,23 @@ class Clone:
     def program(self, name: str, text: str) -> None:
         (self.programs / name).write_text(text)
         (self.programs / name).chmod(0o755)
+
+    def real_pip(self, *requires: str) -> None:
+        """From now on packages are really installed: torch, and a project that requires these."""
+        self.program("python3", PYTHON.format(real=REAL_PYTHON, pip=Path(pip.__file__).parent))
+        (self.folder / "pyproject.toml").write_text(PYPROJECT)
+        (self.folder / "backend.py").write_text(BACKEND)
+        made = wheel("citestream", "1", *requires)
+        (self.folder / "citestream-1-py3-none-any.whl").write_bytes(made)
+
+    def alone(self) -> str:
+        """A PATH of the test's programs and those that the script always calls; nothing else."""
+        always = "sh dirname cat cksum touch mkdir rm mv cp flock id tail grep sed sleep kill"
+        for name in always.split():
+            program = shutil.which(name, path="/usr/bin:/bin")
+            if program and not (self.programs / name).exists():
+                (self.programs / name).symlink_to(program)
+        return str(self.programs)
 
     def start(self, mode: str = "run", **environment: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -91,8 +129,13 @@ class Clone:
         output, errors = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
-    def refuse(self, *names: str) -> None:
-        (self.notes / "refused").write_text(" ".join(names))
+    def refuse(self, *names: str, because: str = "No matching distribution found") -> None:
+        (self.notes / "refused").write_text("\n".join([because, *names]))
+
+    def paused(self) -> list[str]:
+        """How long it was to wait; it does not."""
+        notes = self.notes / "paused"
+        return notes.read_text().split() if notes.exists() else []
 
     def asked(self) -> list[str]:
         """What pip was to install so far, one call each; forgotten afterwards."""
@@ -161,6 +204,7 @@ def test_a_failed_install_is_quoted_and_completed_later(clone: Clone) -> None:
     assert failed.returncode == 1
     assert "The packages could not be installed" in failed.stderr
     assert "ERROR: No matching distribution found" in failed.stderr
+    assert (failed.stdout.count("trying again"), clone.paused()) == (0, [])
     clone.refuse()
     assert clone.run().returncode == 0
     assert clone.asked()[-1] == ".[encoder,embedded]"
@@ -224,11 +268,65 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(clone: Clone) -> None:
 
 def test_a_missing_browser_is_one_sentence(clone: Clone) -> None:
     (clone.programs / "chromium").unlink()
-    # Without a browser, nor a way to install one, but with everything else that the script calls.
-    commands = "sh dirname cat cksum touch mkdir rm mv cp flock id tail grep sed sleep kill"
-    for name in commands.split():
-        if program := shutil.which(name, path="/usr/bin:/bin"):
-            (clone.programs / name).symlink_to(program)
-    result = clone.run("test", PATH=str(clone.programs))
+    result = clone.run("test", PATH=clone.alone())
     assert result.returncode == 0
     assert "The browser test needs Chromium or Chrome" in result.stderr
+
+
+def with_real_pip(clone: Clone, breaks: dict[str, int]) -> "subprocess.CompletedProcess[str]":
+    clone.real_pip("half", "whole")
+    packages = {"torch": CPU.partition("==")[2], "half": "1", "whole": "1"}
+    with package_index(packages, breaks) as address:
+        return clone.run(
+            PIP_INDEX_URL=f"{address}/simple/",
+            PIP_CACHE_DIR=str(clone.notes / "cache"),
+            PIP_CONFIG_FILE=os.devnull,
+        )
+
+
+def test_a_download_that_breaks_off_is_begun_anew(clone: Clone) -> None:
+    result = with_real_pip(clone, {"half": 1})
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("That failed; trying again in 3 seconds\n") == 1
+    assert clone.paused() == ["3"]
+    site = next((clone.folder / ".venv").glob("lib/python*/site-packages"))
+    assert {"torch.py", "half.py", "whole.py"} <= {path.name for path in site.iterdir()}
+
+
+def test_a_download_that_always_breaks_off_is_told_with_the_reason(clone: Clone) -> None:
+    clone.program("nvidia-smi", "#!/bin/sh\n")
+    result = with_real_pip(clone, {"torch": sys.maxsize})
+    assert result.returncode == 1
+    assert clone.paused() == ["3", "10"]
+    sentence, *log = result.stderr.splitlines()
+    assert sentence.startswith("torch could not be installed")
+    assert "Connection broken: " in log[-1]
+    assert not any("File" in line for line in log)
+    assert not (clone.folder / ".venv/setup.done").exists()
+
+
+def test_helm_is_downloaded_again(clone: Clone) -> None:
+    clone.program("helm", "#!/bin/sh\n")
+    clone.program("uname", '#!/bin/sh\n[ "$1" = -s ] && echo Linux || echo Linux x86_64\n')
+    clone.refuse("download", because="Connection broken")
+    result = clone.run("test")
+    assert result.returncode == 0
+    assert "The tests of the Helm chart need Helm 4" in result.stderr
+    assert clone.paused() == ["3", "10"]
+
+
+def test_debian_packages_are_downloaded_again_with_new_lists(clone: Clone) -> None:
+    (clone.programs / "chromium").unlink()
+    clone.program("id", "#!/bin/sh\necho 0\n")
+    clone.program(
+        "apt-get",
+        """#!/bin/sh
+echo "$1 $4" >>"$NOTES/apt"
+[ "$1" = update ] || ! mkdir "$NOTES/failed" 2>/dev/null || exit 100
+""",
+    )
+    result = clone.run("test", PATH=clone.alone())
+    assert (result.returncode, result.stderr) == (0, "")
+    assert clone.paused() == ["3"]
+    asked = (clone.notes / "apt").read_text().splitlines()
+    assert asked == ["update ", "install chromium"] * 2
