@@ -11,7 +11,7 @@ from app.chat.flights import Alone, Flights
 from app.chat.ids import uuid7
 from app.chat.pipeline import Pipeline
 from app.chat.policy import Policy
-from app.chat.ports import Budget, Providers, Retriever
+from app.chat.ports import Budget, Providers, QueryVectors, Retriever
 from app.chat.prompt import CHARS_PER_TOKEN
 from app.chat.runs import Runs
 from app.chat.semantic import SemanticAnswers
@@ -89,6 +89,7 @@ async def build_pipeline(
     settings: Settings,
     database: Database,
     retriever: Retriever,
+    vectors: QueryVectors,
     cache: LocalCache,
     providers: Providers,
     semantic: SemanticAnswers | None,
@@ -103,6 +104,7 @@ async def build_pipeline(
     def finder(flights: Flights) -> Finder:
         return Finder(
             retriever=retriever,
+            vectors=vectors,
             cache=cache,
             second_look=cache.found_by("answers"),
             semantic=semantic,

@@ -175,6 +175,7 @@ async def _engine(
         settings,
         database,
         retriever,
+        clients.encoders,
         clients.local,
         providers,
         semantic,

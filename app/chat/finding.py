@@ -19,7 +19,14 @@ from app.chat.cache import (
 from app.chat.flights import Flights, Leader
 from app.chat.plan import Draft
 from app.chat.policy import Policy
-from app.chat.ports import AnswerCache, Cache, Retrieval, Retriever
+from app.chat.ports import (
+    AnswerCache,
+    Cache,
+    ExpectedVector,
+    QueryVectors,
+    Retrieval,
+    Retriever,
+)
 from app.chat.rewrite import DEGRADED, ask
 from app.chat.semantic import SemanticAnswers
 
@@ -44,6 +51,7 @@ class Finder:
         self,
         *,
         retriever: Retriever,
+        vectors: QueryVectors,
         cache: AnswerCache,
         second_look: Cache,
         semantic: SemanticAnswers | None,
@@ -53,6 +61,7 @@ class Finder:
         """`second_look` is the cache for who has just asked it and counts as one look-up with
         that."""
         self._retriever = retriever
+        self._vectors = vectors
         self._cache = cache
         self._second_look = second_look
         self._semantic = semantic
@@ -67,16 +76,18 @@ class Finder:
             return draft.take(answer)
         exact = asyncio.create_task(self._exact(draft))
         tasks: list[asyncio.Task[Any]] = [exact]
+        expected = self._expect(draft)
         try:
             await asyncio.wait({exact}, timeout=CACHE_HEAD_START_SECONDS)
             if exact.done() and (answer := exact.result()):
                 return draft.take(answer)
+            draft.leader = self._join(draft)
+            # First of all: it takes longest of what the first token waits for.
+            if expected is not None and draft.leader is None and not draft.passages:
+                expected.encode()
             missed()
-            if draft.plan.use_cache:
-                plan = draft.plan
-                draft.leader = self._flights.join(plan.scope, draft.keys()[0], plan.ids.run)
-                if draft.leader is not None:
-                    return None
+            if draft.leader is not None:
+                return None
             claim = asyncio.create_task(self._claim(draft))
             retrieval = asyncio.create_task(self._retrieve(draft, (exact, claim)))
             similar = asyncio.create_task(self._similar(draft))
@@ -91,6 +102,8 @@ class Finder:
                 found = _result(similar) or _result(claim)
             return _accepted(draft, found)
         finally:
+            if expected is not None:
+                expected.leave()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -134,6 +147,18 @@ class Finder:
             return None
         with draft.stopwatch.stage("cache"):
             return unpack_answer(value)
+
+    def _expect(self, draft: Draft) -> ExpectedVector | None:
+        """Have the vector's look-up go with the answer's: behind it, it would be waited for."""
+        wanted = draft.plan.expected_vector()
+        return None if wanted is None else self._vectors.expect(*wanted)
+
+    def _join(self, draft: Draft) -> Leader | None:
+        """Who produces this answer in this process."""
+        plan = draft.plan
+        if not plan.use_cache:
+            return None
+        return self._flights.join(plan.scope, draft.keys()[0], plan.ids.run)
 
     async def _exact(self, draft: Draft) -> CachedAnswer | None:
         """One round trip for the answer and its passages; takes over the passages it finds."""

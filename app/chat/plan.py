@@ -40,6 +40,8 @@ from app.chat.timing import Stopwatch
 
 # The source that needs no portfolio of the agent's.
 PERSONA = "persona"
+# Those that search a portfolio with the question's vector.
+ENCODED = frozenset({"vector", "domain"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,16 @@ class Plan:
             persona_id=persona.id if persona else None,
             persona_encoder=persona.encoder if persona else None,
         )
+
+    def expected_vector(self) -> tuple[str, str] | None:
+        """Encoder and text of the vector that retrieval is going to ask for; None where it needs
+        none, or a model is to write the text."""
+        request = self.retrieval_request()
+        if request is None or request.encoder is None or (self.rewriting and self.rewriting.prompt):
+            return None
+        if request.sources is None and ENCODED.isdisjoint(self.switches):
+            return None
+        return request.encoder, request.query
 
     def keys(self) -> tuple[str, str]:
         """The cache keys of the whole answer and of its passages."""

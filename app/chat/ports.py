@@ -174,6 +174,27 @@ class Encoder(Protocol):
     async def embed_documents(self, texts: Sequence[str]) -> Sequence[Vector]: ...
 
 
+class ExpectedVector(Protocol):
+    """One that is looked up and not encoded, until it is known whether it is needed."""
+
+    def encode(self) -> None:
+        """Encode it now, unless it is found: `embed_query` is to come."""
+        ...
+
+    def leave(self) -> None:
+        """It is expected no longer; to be called once, whatever came of it."""
+        ...
+
+
+class QueryVectors(Protocol):
+    """Where the questions' vectors are remembered."""
+
+    def expect(self, encoder: str, text: str) -> ExpectedVector | None:
+        """Look up the vector of a text that `embed_query` of the encoder with this name may be
+        asked for; None where there is nothing to wait for."""
+        ...
+
+
 class Cache(Protocol):
     """A byte cache that may be lost at any moment: every failure is a miss, never an error.
 

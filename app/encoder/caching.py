@@ -11,7 +11,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from app.chat.model import Vector
@@ -23,6 +23,18 @@ LOCAL_ENTRIES = 2000
 TTL_SECONDS = 24 * 3600
 
 Tracked = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(slots=True, eq=False)
+class _Finding:
+    """A vector on its way: looked up at once, encoded as soon as it is needed. `expecting` are
+    those who have not said yet whether they need it, or not left."""
+
+    task: "asyncio.Task[bytes]" = field(init=False)
+    needed: asyncio.Event = field(default_factory=asyncio.Event)
+    expecting: int = 0
+    asked: bool = False
+    encoded: bool = False
 
 
 @dataclass(slots=True)
@@ -49,7 +61,7 @@ class CachingEncoder:
         self._tracked = tracked
         self._cache = cache
         self._local: OrderedDict[str, bytes] = OrderedDict()
-        self._pending: dict[str, asyncio.Task[bytes]] = {}
+        self._pending: dict[str, _Finding] = {}
         self._sharing: set[asyncio.Task[None]] = set()
         self._statistics = VectorCacheStatistics()
 
@@ -73,12 +85,22 @@ class CachingEncoder:
         """The vector of a question. Raises what the encoder raises; nothing is cached then."""
         with self._tracked():
             key = query_key(self.name, text)
-            packed = self._local.get(key)
+            packed = None if key in self._pending else self._local.get(key)
             if packed is not None:
                 self._local.move_to_end(key)
                 self._statistics.local_hits += 1
                 return unpack(packed)
             return unpack(await self._join(key, text))
+
+    def expect(self, text: str) -> "ExpectedVector | None":
+        """Look up the vector of a question that `embed_query` may be asked for. It is encoded for
+        whoever needs it first; None where this process has it."""
+        key = query_key(self.name, text)
+        if key in self._local and key not in self._pending:
+            return None
+        finding = self._finding(key, text)
+        finding.expecting += 1
+        return ExpectedVector(finding, partial(self._leave, key, finding))
 
     async def embed_documents(self, texts: Sequence[str]) -> Sequence[Vector]:
         return await self._encoder.embed_documents(texts)
@@ -86,25 +108,51 @@ class CachingEncoder:
     async def _join(self, key: str, text: str) -> bytes:
         """One task for all who wait for this text. It goes on when they leave, since a question
         that was cut off is likely to come again."""
-        task = self._pending.get(key)
-        if task is None:
-            task = self._pending[key] = asyncio.create_task(self._find(key, text))
-            task.add_done_callback(partial(self._settled, key))
-        else:
+        finding = self._finding(key, text)
+        finding.needed.set()
+        first, finding.asked = not finding.asked, True
+        if not first:
             self._statistics.joined += 1
-        return await asyncio.shield(task)
-
-    def _settled(self, key: str, task: "asyncio.Task[bytes]") -> None:
-        del self._pending[key]
-        if not task.cancelled():
-            task.exception()  # those who waited have it; nobody may be left to
-
-    async def _find(self, key: str, text: str) -> bytes:
-        [packed] = await self._cache.get_many([key])
-        if packed is not None and len(packed) == 2 * self.dimension:
+        packed = await asyncio.shield(finding.task)
+        if first and not finding.encoded:
             self._statistics.shared_hits += 1
-        else:
+        return packed
+
+    def _finding(self, key: str, text: str) -> _Finding:
+        finding = self._pending.get(key)
+        if finding is None:
+            finding = self._pending[key] = _Finding()
+            finding.task = asyncio.create_task(self._find(key, text, finding))
+            finding.task.add_done_callback(lambda task: self._settled(key, finding))
+        return finding
+
+    def _settled(self, key: str, finding: _Finding) -> None:
+        task = finding.task
+        # Those who waited have the error; nobody may be left to.
+        found = not task.cancelled() and task.exception() is None
+        if not (found and finding.expecting):
+            self._forget(key, finding)
+
+    def _leave(self, key: str, finding: _Finding) -> None:
+        finding.expecting -= 1
+        if finding.expecting:
+            return
+        if finding.task.done():
+            self._forget(key, finding)
+        elif not finding.needed.is_set():
+            self._forget(key, finding)  # first: nobody is to join what is cancelled
+            finding.task.cancel()
+
+    def _forget(self, key: str, finding: _Finding) -> None:
+        if self._pending.get(key) is finding:
+            del self._pending[key]
+
+    async def _find(self, key: str, text: str, finding: _Finding) -> bytes:
+        [packed] = await self._cache.get_many([key])
+        if packed is None or len(packed) != 2 * self.dimension:
+            await finding.needed.wait()
             packed = pack(await self._encoder.embed_query(text))
+            finding.encoded = True
             self._statistics.encoded += 1
             # For the other processes, which must not cost this question a round trip.
             sharing = asyncio.create_task(self._cache.put(key, packed, TTL_SECONDS, ()))
@@ -114,6 +162,20 @@ class CachingEncoder:
         if len(self._local) > LOCAL_ENTRIES:
             self._local.popitem(last=False)
         return packed
+
+
+class ExpectedVector:
+    """`app.chat.ports.ExpectedVector` of a `CachingEncoder`."""
+
+    def __init__(self, finding: _Finding, left: Callable[[], None]) -> None:
+        self._finding = finding
+        self._left = left
+
+    def encode(self) -> None:
+        self._finding.needed.set()
+
+    def leave(self) -> None:
+        self._left()
 
 
 def query_key(encoder: str, text: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from types import MappingProxyType
 
-from app.chat.ports import Cache, Encoder
+from app.chat.ports import Cache, Encoder, ExpectedVector
 from app.encoder.awaited import AwaitedEncoder
 from app.encoder.caching import CachingEncoder, Tracked, VectorCacheStatistics
 from app.encoder.client import EncoderClient
@@ -41,9 +41,8 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
         return list(self._awaited.values())
 
     def __getitem__(self, name: str) -> Encoder:
-        for encoder in self._present():
-            if encoder.name == name:
-                return self._cached(encoder)
+        if encoder := self._named(name):
+            return encoder
         if not all(each.is_known for each in self._awaited.values()):
             raise EncoderUnavailable
         raise KeyError(name)
@@ -53,6 +52,11 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    def expect(self, encoder: str, text: str) -> ExpectedVector | None:
+        """As `app.chat.ports.QueryVectors`; None also for an encoder that is not there yet."""
+        cached = self._named(encoder)
+        return cached.expect(text) if cached else None
 
     def availability(self) -> Mapping[str, bool]:
         """Whether each can encode now, by what it is configured as."""
@@ -71,6 +75,11 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
 
     def _present(self) -> Iterator[StandbyEncoder]:
         return (each.encoder for each in self._awaited.values() if each.encoder is not None)
+
+    def _named(self, name: str) -> CachingEncoder | None:
+        encoders = (each for each in self._present() if each.name == name)
+        encoder = next(encoders, None)
+        return self._cached(encoder) if encoder else None
 
     def _cached(self, encoder: StandbyEncoder) -> CachingEncoder:
         if encoder not in self._caching:

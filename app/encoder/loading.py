@@ -115,7 +115,6 @@ def _load_exported(
     # Before ten seconds are spent on an export that it could not run.
     runtime: Runtime = OnnxRuntime(device) if backend == "onnx" else OpenVino(device)
     exported = find_or_export(model.folder, model.revision, cache.expanduser())
-    runtime.load(exported.graph, threads)
     info = ModelInfo(
         model=model.name,
         revision=model.revision,
@@ -126,6 +125,6 @@ def _load_exported(
         languages=model.traits.languages,
         matryoshka=model.traits.matryoshka,
     )
-    loaded = ExportedBackend(libraries, exported, runtime, info)
+    loaded = ExportedBackend(libraries, exported, runtime, info, threads)
     onnx_backend.verify(loaded, exported, runtime.name)
     return loaded

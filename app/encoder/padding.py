@@ -1,5 +1,5 @@
-"""Which texts of a batch go through the model together, so that little of its work is padding.
-Pure."""
+"""Which texts of a batch go through the model together, so that little of its work is padding, and
+every core has some of it. Pure."""
 
 from collections.abc import Sequence
 
@@ -25,3 +25,17 @@ def split(lengths: Sequence[int], run_cost: int) -> list[list[int]]:
             longest = lengths[index]
         runs[-1].append(index)
     return runs
+
+
+def share(
+    runs: Sequence[Sequence[int]], lengths: Sequence[int], run_cost: int, lanes: int
+) -> list[Sequence[int]]:
+    """The runs for so many lanes that do one after another: those with more than a lane's share of
+    the work are cut, as long as a part is worth one run more."""
+    works = [len(run) * lengths[run[0]] for run in runs]
+    part = max(run_cost, sum(works) / lanes)
+    parts = []
+    for run, work in zip(runs, works, strict=True):
+        size = -(-len(run) // max(1, round(work / part)))
+        parts += [run[start : start + size] for start in range(0, len(run), size)]
+    return parts

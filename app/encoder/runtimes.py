@@ -21,8 +21,14 @@ class Runtime(Protocol):
         """cpu or cuda."""
         ...
 
+    @property
+    def runs_side_by_side(self) -> bool:
+        """Whether `run` may be called from several threads at once, and gains by it."""
+        ...
+
     def load(self, graph: Path, threads: int) -> None:
-        """Load a graph; `threads` 0 is the program's own choice. Raises ModelUnusable."""
+        """Load a graph, in the place of the former; of the `threads` that each run has 0 is the
+        program's own choice. Raises ModelUnusable."""
         ...
 
     def run(self, inputs: Mapping[str, Any]) -> Any:
@@ -42,6 +48,7 @@ class OnnxRuntime:
                 "instead of onnxruntime."
             )
         self.device = "cuda" if available and device != "cpu" else "cpu"
+        self.runs_side_by_side = self.device == "cpu"
         self.name = f"onnxruntime-{self._library.__version__}-{self.device}"
         self._session: Any = None
 
@@ -52,6 +59,7 @@ class OnnxRuntime:
         # Threads that spin while they wait take the processor from whoever shares it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         provider = "CUDAExecutionProvider" if self.device == "cuda" else "CPUExecutionProvider"
+        self._session = None  # two of a large model may be more than there is memory for
         try:
             self._session = self._library.InferenceSession(
                 str(graph), options, providers=[provider]
@@ -67,6 +75,7 @@ class OpenVino:
     """OpenVINO, on the processor. Raises ModelUnusable where it is missing."""
 
     device = "cpu"
+    runs_side_by_side = False  # one request, which is used again
 
     def __init__(self, device: str) -> None:
         if device == "cuda":

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import psutil
 import pytest
 
 from app.encoder import loading as loading_module
+from app.encoder import onnx_backend as onnx_module
 from app.encoder.backend import (
     DEFAULT_BACKEND,
     DEFAULT_MODEL,
@@ -27,6 +30,7 @@ from app.encoder.client import EncoderClient
 from app.encoder.export import GRAPH, MANIFEST, MANIFEST_DIGEST, REFERENCES, TOKENIZER, digest
 from app.encoder.exported import UNFINISHED, read_exported
 from app.encoder.loading import load_backend
+from app.encoder.runtimes import OnnxRuntime
 from app.encoder.standby import StandbyEncoder
 from app.errors import TextNotEncodable
 from tests.support import tiny_model
@@ -133,6 +137,67 @@ async def test_what_follows_very_many_characters_is_not_read(
     assert (onnx == word) is not is_cut
 
 
+class Watched(OnnxRuntime):
+    """Notes the threads of a run, takes at least so long for each, and lets those of long texts go
+    on together only."""
+
+    loaded: list[int]
+    seconds = 0.0
+    together = threading.Barrier(1)
+
+    def load(self, graph: Path, threads: int) -> None:
+        super().load(graph, threads)
+        self.loaded.append(threads)
+
+    def run(self, inputs: Mapping[str, Any]) -> Any:
+        if inputs["input_ids"].shape[1] > 40:
+            self.together.wait(timeout=30)
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            pass
+        return super().run(inputs)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
+    """What `onnx` runs on, with two cores."""
+
+    class Own(Watched):
+        loaded: list[int] = []  # noqa: RUF012 — of the one that is made
+
+    monkeypatch.setattr(loading_module, "OnnxRuntime", Own)
+    monkeypatch.setattr(onnx_module, "arithmetic_cores", lambda: 2)
+    return Own
+
+
+def test_a_batch_has_every_core_and_a_question_one(watched: type[Watched], exports: Path) -> None:
+    """Each run waits for the other one: a batch of which they came in turns would not end."""
+    backend = load_backend(backend="onnx", cache=exports)
+    assert watched.loaded == [1]
+    watched.together = threading.Barrier(2)
+    texts = [f"Project {number} is about {'shops and ' * 20} more." for number in range(8)]
+    vectors = backend.encode(texts, "document").vectors
+    watched.together = threading.Barrier(1)
+    for text, vector in zip(texts, vectors, strict=True):
+        [alone] = backend.encode([text], "document").vectors
+        left, right = (memoryview(each).cast("f").tolist() for each in (vector, alone))
+        assert cosine(left, right) > 0.9999
+
+
+def test_what_takes_long_has_every_core_for_itself(watched: type[Watched], exports: Path) -> None:
+    watched.seconds = 2 * onnx_module.LONG_SECONDS
+    backend = load_backend(backend="onnx", cache=exports)
+    assert watched.loaded == [1, 2]
+    watched.seconds = 0.0
+    assert len(backend.encode(["word " * 60] * 8, "document").vectors) == 8
+
+
+def test_a_single_thread_is_all_there_is(watched: type[Watched], exports: Path) -> None:
+    backend = load_backend(backend="onnx", cache=exports, threads=1)
+    assert watched.loaded == [1]
+    assert len(backend.encode(["word " * 60] * 8, "document").vectors) == 8
+
+
 def test_what_is_found_is_not_made_again(exports: Path) -> None:
     load_backend(backend="onnx", cache=exports)
     [graph] = _graphs(exports)
@@ -188,6 +253,7 @@ def test_the_manifest_names_every_file(
 LOAD = """
 import sys
 from app.encoder.loading import load_backend
+from app.encoder.runtimes import OnnxRuntime
 load_backend(sys.argv[1], backend="onnx", cache=sys.argv[2])
 assert "torch" not in sys.modules
 """

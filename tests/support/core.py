@@ -22,6 +22,7 @@ from app.chat.ports import (
     Loaded,
     Prompt,
     Provider,
+    QueryVectors,
     Retrieval,
     RetrievalRequest,
     Turn,
@@ -109,6 +110,13 @@ class ListRetriever:
         return Retrieval(self.passages[: request.top_k], {"vector": 1.0}, self.degraded)
 
 
+class NoVectors:
+    """Expects none; the retrievers here need none."""
+
+    def expect(self, encoder: str, text: str) -> None:
+        return None
+
+
 @dataclass
 class MemoryCache:
     """The cache port in a dict; `hang` makes look-ups wait for ever, like a stopped Redis; with
@@ -182,6 +190,7 @@ class Core:
     provider: ScriptedProvider = field(default_factory=ScriptedProvider)
     policy: Policy = field(default_factory=lambda: Policy())
     semantic: SemanticAnswers | None = None
+    vectors: QueryVectors = field(default_factory=NoVectors)
 
     def engine(self, measuring: Measuring | None = None) -> Engine:
         runs, clock = Runs(), ticking()
@@ -203,6 +212,7 @@ class Core:
     def _finder(self, runs: Runs) -> Finder:
         return Finder(
             retriever=self.retriever,
+            vectors=self.vectors,
             cache=self.cache,
             second_look=self.cache,
             semantic=self.semantic,

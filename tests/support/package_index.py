@@ -3,10 +3,11 @@
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from zipfile import ZipFile
+
+from tests.support.threaded_server import served
 
 
 def wheel(name: str, version: str, *requires: str) -> bytes:
@@ -62,12 +63,5 @@ def package_index(packages: Mapping[str, str], breaks: Mapping[str, int]) -> Ite
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Handler) as address:
+        yield address

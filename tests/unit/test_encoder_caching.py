@@ -6,10 +6,11 @@ import pytest
 
 from app.chat.model import Vector
 from app.encoder import caching
-from app.encoder.caching import CachingEncoder, pack, query_key, unpack
+from app.encoder.caching import CachingEncoder, ExpectedVector, pack, query_key, unpack
 from app.errors import EncoderUnavailable
 from tests.support.core import MemoryCache
 from tests.support.encoder import HashEncoder
+from tests.support.waiting import until
 
 
 class Counting(HashEncoder):
@@ -105,3 +106,93 @@ def test_packing_is_half_floats_and_rounds_once() -> None:
     assert len(packed) == 6
     assert unpack(packed) == pytest.approx([0.1, -0.25, 1.0], abs=1e-4)
     assert pack(unpack(packed)) == packed
+
+
+async def expecting(cached: CachingEncoder, text: str = "What is Atlas?") -> ExpectedVector:
+    """Expect a vector; its look-up has come back when this returns."""
+    expected = cached.expect(text)
+    assert expected is not None
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return expected
+
+
+async def test_what_is_expected_is_looked_up_and_encoded_once_it_is_needed() -> None:
+    encoder, shared = Counting(), MemoryCache()
+    cached = CachingEncoder(encoder, shared)
+    expected = await expecting(cached)
+    shared.hang = True  # the look-up is over
+    assert encoder.calls == []
+    expected.encode()
+    await until(lambda: bool(encoder.calls))
+    vectors = [await cached.embed_query("What is Atlas?") for _ in range(2)]
+    expected.leave()
+    assert vectors[0] == vectors[1] == await cached.embed_query("What is Atlas?")
+    assert encoder.calls == ["What is Atlas?"]
+    assert cached.statistics() == {"local_hits": 1, "shared_hits": 0, "joined": 1, "encoded": 1}
+
+
+async def test_who_asks_for_what_is_expected_need_not_wait_until_it_is_known_to_be_needed() -> None:
+    cached = CachingEncoder(Counting(), MemoryCache())
+    expected = await expecting(cached)
+    assert len(await cached.embed_query("What is Atlas?")) == 384
+    expected.leave()
+
+
+async def test_what_was_expected_and_not_needed_costs_no_encoding_and_is_not_joined() -> None:
+    encoder = Counting()
+    cached = CachingEncoder(encoder, MemoryCache())
+    expected = await expecting(cached)
+    expected.leave()
+    assert len(await cached.embed_query("What is Atlas?")) == 384
+    assert encoder.calls == ["What is Atlas?"]
+    assert cached.statistics() == {"local_hits": 0, "shared_hits": 0, "joined": 0, "encoded": 1}
+
+
+@pytest.mark.parametrize("other", ["expects", "asks"])
+async def test_who_leaves_takes_nothing_from_another(other: str) -> None:
+    encoder = Counting()
+    encoder.gate = asyncio.Event()
+    cached = CachingEncoder(encoder, MemoryCache())
+    expected = await expecting(cached)
+    if other == "expects":
+        another = await expecting(cached)
+        expected.leave()
+        another.encode()
+    asked = asyncio.create_task(cached.embed_query("What is Atlas?"))
+    await until(lambda: bool(encoder.calls))
+    if other == "asks":
+        expected.leave()
+    encoder.gate.set()
+    assert len(await asked) == 384
+    assert encoder.calls == ["What is Atlas?"]
+
+
+async def test_what_is_expected_and_found_counts_as_shared_where_somebody_asks() -> None:
+    encoder, shared = Counting(), MemoryCache()
+    await CachingEncoder(encoder, shared).embed_query("What is Atlas?")
+    unasked, asked = CachingEncoder(encoder, shared), CachingEncoder(encoder, shared)
+    (await expecting(unasked)).leave()
+    expected = await expecting(asked)
+    for _ in range(2):
+        await asked.embed_query("What is Atlas?")
+    expected.leave()
+    assert encoder.calls == ["What is Atlas?"]
+    assert unasked.statistics() == {"local_hits": 0, "shared_hits": 0, "joined": 0, "encoded": 0}
+    assert asked.statistics() == {"local_hits": 0, "shared_hits": 1, "joined": 1, "encoded": 0}
+    assert unasked.expect("What is Atlas?") is None  # it is at hand by now
+    assert asked.expect("What is Atlas?") is None
+
+
+async def test_a_failure_of_what_was_expected_is_not_remembered() -> None:
+    encoder = Counting()
+    cached = CachingEncoder(encoder, MemoryCache())
+    encoder.failing = True
+    expected = await expecting(cached)
+    with pytest.raises(EncoderUnavailable):
+        await cached.embed_query("What is Atlas?")
+    encoder.failing = False
+    assert len(await cached.embed_query("What is Atlas?")) == 384
+    expected.leave()
+    assert len(await cached.embed_query("What is Atlas?")) == 384
+    assert len(encoder.calls) == 2

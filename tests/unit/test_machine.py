@@ -1,10 +1,11 @@
 """How many cores and how much memory there are to use, of a machine or of a container on it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from app.machine import cores, memory_mb
+from app.machine import arithmetic_cores, cores, memory_mb
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,17 @@ def test_a_container_has_no_more_memory_than_its_limit(
     file = tmp_path / "memory.max"
     file.write_text(limit)
     assert memory_mb(file) == min(memory_mb(tmp_path / "none"), most) > 0
+
+
+def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
+    quota = tmp_path / "none"
+    allowed = sorted(os.sched_getaffinity(0))
+    for number in allowed:
+        folder = tmp_path / f"cpu{number}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{number}\n")
+    assert arithmetic_cores(quota, tmp_path) == cores(quota) == len(allowed)
+    for number in allowed:
+        (tmp_path / f"cpu{number}" / "topology" / "thread_siblings_list").write_text("0-1\n")
+    assert arithmetic_cores(quota, tmp_path) == 1
+    assert arithmetic_cores(quota, tmp_path / "not there") == len(allowed)
