@@ -76,8 +76,9 @@ class Finder:
             return draft.take(answer)
         exact = asyncio.create_task(self._exact(draft))
         tasks: list[asyncio.Task[Any]] = [exact]
-        expected = self._expect(draft)
+        expected = None
         try:
+            expected = self._expect(draft)
             await asyncio.wait({exact}, timeout=CACHE_HEAD_START_SECONDS)
             if exact.done() and (answer := exact.result()):
                 return draft.take(answer)

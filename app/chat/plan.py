@@ -102,8 +102,8 @@ class Plan:
         )
 
     def expected_vector(self) -> tuple[str, str] | None:
-        """Encoder and text of the vector that retrieval is going to ask for; None where it needs
-        none, or a model is to write the text."""
+        """Encoder and text of the vector that the portfolio is going to be searched with; None
+        where it is searched without one, or a model is to write the text."""
         request = self.retrieval_request()
         if request is None or request.encoder is None or (self.rewriting and self.rewriting.prompt):
             return None

@@ -74,7 +74,10 @@ def encoder(
         Literal["auto", "cpu", "cuda"], typer.Option(help="What the model runs on.")
     ] = "auto",
     threads: Annotated[
-        int, typer.Option(min=0, help="CPU threads; 0 lets the backend choose.")
+        int,
+        typer.Option(
+            min=0, help="CPU threads; 0: one a core with onnx, else what the backend chooses."
+        ),
     ] = 0,
     backend: Annotated[
         Literal["auto", "torch", "onnx", "openvino"],

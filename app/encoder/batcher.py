@@ -1,6 +1,6 @@
-"""Runs the model in one thread of its own and hands each caller its vectors.
+"""Has the model encode one batch at a time and hands each caller its vectors.
 
-The model is not thread-safe, and the event loop must stay free: it only queues, picks the next
+A model need not be thread-safe, and the event loop must stay free: it only queues, picks the next
 batch and answers. A lone query is encoded at once, without waiting for company.
 """
 

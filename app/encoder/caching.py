@@ -116,6 +116,7 @@ class CachingEncoder:
         packed = await asyncio.shield(finding.task)
         if first and not finding.encoded:
             self._statistics.shared_hits += 1
+            self._keep(key, packed)  # it may have been found before anybody needed it
         return packed
 
     def _finding(self, key: str, text: str) -> _Finding:
@@ -158,10 +159,14 @@ class CachingEncoder:
             sharing = asyncio.create_task(self._cache.put(key, packed, TTL_SECONDS, ()))
             self._sharing.add(sharing)
             sharing.add_done_callback(self._sharing.discard)
+        if finding.needed.is_set():
+            self._keep(key, packed)
+        return packed
+
+    def _keep(self, key: str, packed: bytes) -> None:
         self._local[key] = packed
         if len(self._local) > LOCAL_ENTRIES:
             self._local.popitem(last=False)
-        return packed
 
 
 class ExpectedVector:

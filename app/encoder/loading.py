@@ -56,9 +56,9 @@ def load_backend(
     cache: str | Path = DEFAULT_CACHE,
 ) -> Backend:
     """Load a model and warm it. `model` is the default's name or a folder; `device` auto, cpu or
-    cuda; `threads` 0 leaves their number to the backend; `backend` auto is onnx, or else torch,
-    with a warning that says why; `cache` is the folder that keeps what is exported for onnx and
-    openvino. Raises ModelUnusable."""
+    cuda; `threads` 0 is one a core, or the backend's choice; `backend` auto is onnx, or else
+    torch, with a warning that says why; `cache` is the folder that keeps what is exported for onnx
+    and openvino. Raises ModelUnusable."""
     with without_collecting():
         if backend == "torch":
             found, libraries = _find(model, torch_backend.import_libraries)

@@ -31,7 +31,7 @@ def share(
     runs: Sequence[Sequence[int]], lengths: Sequence[int], run_cost: int, lanes: int
 ) -> list[Sequence[int]]:
     """The runs for so many lanes that do one after another: those with more than a lane's share of
-    the work are cut, as long as a part is worth one run more."""
+    the work are cut, but not into parts of much less than what one run more costs."""
     works = [len(run) * lengths[run[0]] for run in runs]
     part = max(run_cost, sum(works) / lanes)
     parts = []

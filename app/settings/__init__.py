@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(origins)] = ()
 
     device: str = Field("auto", validation_alias="RAG_DEVICE", pattern="^(auto|cpu|cuda)$")
-    cpu_threads: int = Field(0, ge=0, validation_alias="RAG_CPU_THREADS")  # 0: torch's own choice
+    cpu_threads: int = Field(0, ge=0, validation_alias="RAG_CPU_THREADS")  # 0: one a core
 
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()

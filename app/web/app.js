@@ -249,6 +249,24 @@ function inline(text, cite) {
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
 const HEADING = /^ {0,3}#{1,6}\s+(.*)$/;
+const ALIGNED = /^(:?)-+(:?)$/;
+
+/** The cells of a table's row: what stands between its pipes, but for those behind a backslash. */
+function cellsOf(line) {
+  const cells = line.trim().split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
+  if (cells[0] === "") cells.shift();
+  if (cells.at(-1) === "") cells.pop();
+  return cells;
+}
+
+/** Whether the line makes the one before it the head of a table. */
+function makesTable(line, before) {
+  if (!line.includes("|") || !line.includes("-")) return false;
+  const cells = cellsOf(line);
+  return cells.every((cell) => ALIGNED.test(cell)) && cells.length === cellsOf(before).length;
+}
+
+const lastLine = (text) => text.slice(text.lastIndexOf("\n") + 1);
 
 /** Splits Markdown into blocks `{kind, text}`; an unfinished block at the end is a block too. */
 export function blocksOf(markdown) {
@@ -267,6 +285,11 @@ export function blocksOf(markdown) {
     else if (HEADING.test(line)) {
       start("heading", line);
       open = null;
+    } else if (open?.kind === "paragraph" && makesTable(line, lastLine(open.text))) {
+      const head = lastLine(open.text);
+      open.text = open.text.slice(0, -head.length - 1);
+      if (!open.text) blocks.pop();
+      start("table", `${head}\n${line}`);
     } else if (ITEM.test(line) && open?.kind !== "list") start("list", line);
     else if (open) open.text += `\n${line}`;
     else start("paragraph", line);
@@ -299,9 +322,27 @@ function listOf(text, cite) {
   return [...root.item.childNodes];
 }
 
+/** A table in a box that scrolls by itself where it is too wide. A row has no cells that were not
+ * written: an invented one for each column would make a text of n characters a table of n². */
+function tableOf(text, cite) {
+  const [head, rule, ...rows] = text.split("\n").map(cellsOf);
+  const sides = rule.map((cell) => {
+    const [, left, right] = ALIGNED.exec(cell);
+    return right ? (left ? "center" : "end") : "start";
+  });
+  const row = (tag, cells) =>
+    h("tr", {}, cells.slice(0, rule.length).map((cell, n) =>
+      h(tag, { className: sides[n] }, inline(cell, cite))));
+  return h("div", { className: "table", tabIndex: 0 },
+    h("table", {},
+      h("thead", {}, row("th", head)),
+      h("tbody", {}, rows.map((cells) => row("td", cells)))));
+}
+
 function blockNodes({ kind, text }, cite) {
   if (kind === "code") return [h("pre", { tabIndex: 0 }, h("code", {}, text ?? ""))];
   if (kind === "list") return listOf(text, cite);
+  if (kind === "table") return [tableOf(text, cite)];
   if (kind === "heading") return [h("h3", {}, inline(HEADING.exec(text)[1], cite))];
   const lines = text.split("\n").map((line, n) => [n ? h("br") : null, ...inline(line, cite)]);
   return [h("p", {}, lines.flat())];

@@ -258,6 +258,62 @@ async def test_text_of_an_answer_or_document_never_becomes_markup(
     assert complaints == []
 
 
+TABLE = """The plans:
+| Plan | Price [1] | Note |
+|:-----|:---------:|-----:|
+| **Small** | 9 € | a \\| b |
+| Large | 90 € | <img src=x onerror="alert(1)"> | left out |
+| Unsaid |
+
+After it."""
+
+
+async def test_a_table_is_one_and_scrolls_by_itself(page: Page, complaints: list[str]) -> None:
+    source = {"number": 1, "title": "Prices", "uri": None, "chunk_id": 1, "score": 1}
+    quoted = {**source, "document_id": 1, "quote": "9 €", "start": 0, "end": 3}
+    tokens = [{"type": "token", "content": TABLE[at : at + 9]} for at in range(0, len(TABLE), 9)]
+    sources = {"type": "sources", "sources": [source]}
+    await reply(page, stream(sources, *tokens, done(citations=[quoted])))
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await ask(page, "What does it cost?")
+    await expect(page.locator(".meta")).to_contain_text("complete")
+
+    prose = page.locator(".prose")
+    assert await prose.locator("p").all_inner_texts() == ["The plans:", "After it."]
+    table = prose.get_by_role("table")
+    assert await table.get_by_role("columnheader").all_inner_texts() == ["Plan", "Price 1", "Note"]
+    rows = table.locator("tbody tr")
+    assert [await row.locator("td").all_inner_texts() for row in await rows.all()] == [
+        ["Small", "9 €", "a | b"],
+        ["Large", "90 €", '<img src=x onerror="alert(1)">'],
+        ["Unsaid"],
+    ]
+    assert await table.locator("strong").inner_text() == "Small"
+    sides = "row => [...row.cells].map(cell => getComputedStyle(cell).textAlign)"
+    assert await rows.first.evaluate(sides) == ["start", "center", "end"]
+    await table.locator(".cite").click()
+    await expect(page.get_by_role("complementary").locator("blockquote")).to_have_text("9 €")
+    assert complaints == []
+
+
+async def test_what_is_wide_scrolls_within_the_page_and_what_is_hostile_stays_small(
+    page: Page,
+) -> None:
+    words = "|".join("Donaudampfschifffahrtsgesellschaft" for _ in range(9))
+    wide = f"{words}\n{'-|' * 9}\n{words}"
+    hostile = "x|" * 1000 + "\n" + "-|" * 1000 + "\n|x" * 1000
+    tokens = [{"type": "token", "content": f"{wide}\n\n{hostile}\n\n{'a|' * 500}\n-|-"}]
+    await reply(page, stream(*tokens, done()))
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await ask(page, "What is wide?")
+    await expect(page.locator(".meta")).to_contain_text("complete")
+    boxes = page.locator(".prose .table")
+    assert await boxes.count() == 2
+    assert await boxes.first.evaluate("box => box.scrollWidth > box.clientWidth")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert await boxes.nth(1).locator("td").count() == 1000
+
+
 LONG = " ".join(f"Sentence {number} of a passage." for number in range(200))
 # Whether the whole of what a range or an element shows can be seen, and nothing lies over it.
 SEEN = """(what) => {

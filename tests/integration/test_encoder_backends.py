@@ -192,6 +192,20 @@ def test_what_takes_long_has_every_core_for_itself(watched: type[Watched], expor
     assert len(backend.encode(["word " * 60] * 8, "document").vectors) == 8
 
 
+@pytest.mark.parametrize(("cores", "loaded"), [(1, 1), (3, 2), (8, 4)])
+def test_a_run_has_half_of_the_cores(
+    watched: type[Watched],
+    exports: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    loaded: int,
+) -> None:
+    monkeypatch.setattr(onnx_module, "arithmetic_cores", lambda: cores)
+    backend = load_backend(backend="onnx", cache=exports)
+    assert watched.loaded == [loaded]
+    assert len(backend.encode(["word " * 60] * 8, "document").vectors) == 8
+
+
 def test_a_single_thread_is_all_there_is(watched: type[Watched], exports: Path) -> None:
     backend = load_backend(backend="onnx", cache=exports, threads=1)
     assert watched.loaded == [1]
@@ -253,7 +267,6 @@ def test_the_manifest_names_every_file(
 LOAD = """
 import sys
 from app.encoder.loading import load_backend
-from app.encoder.runtimes import OnnxRuntime
 load_backend(sys.argv[1], backend="onnx", cache=sys.argv[2])
 assert "torch" not in sys.modules
 """

@@ -305,6 +305,16 @@ def test_a_download_that_always_breaks_off_is_told_with_the_reason(clone: Clone)
     assert not (clone.folder / ".venv/setup.done").exists()
 
 
+def test_the_reason_is_told_whatever_stands_before_it(clone: Clone) -> None:
+    """importlib's own frames are without the line of source that others have."""
+    program = "import importlib\n\nimportlib.import_module('no.such')\n"
+    (clone.folder.parent / "pip/__main__.py").write_text(program)
+    result = clone.run()
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].strip() == "ModuleNotFoundError: No module named 'no'"
+    assert "frozen" not in result.stderr
+
+
 def test_helm_is_downloaded_again(clone: Clone) -> None:
     clone.program("helm", "#!/bin/sh\n")
     clone.program("uname", '#!/bin/sh\n[ "$1" = -s ] && echo Linux || echo Linux x86_64\n')
@@ -315,18 +325,35 @@ def test_helm_is_downloaded_again(clone: Clone) -> None:
     assert clone.paused() == ["3", "10"]
 
 
-def test_debian_packages_are_downloaded_again_with_new_lists(clone: Clone) -> None:
+def with_apt(clone: Clone, installs: str) -> None:
+    """Root of a Debian without a browser, where this is what installing does."""
     (clone.programs / "chromium").unlink()
     clone.program("id", "#!/bin/sh\necho 0\n")
-    clone.program(
-        "apt-get",
-        """#!/bin/sh
-echo "$1 $4" >>"$NOTES/apt"
-[ "$1" = update ] || ! mkdir "$NOTES/failed" 2>/dev/null || exit 100
-""",
-    )
+    noted = '#!/bin/sh\necho "$1 $4" >>"$NOTES/apt"\n'
+    clone.program("apt-get", f'{noted}[ "$1" = update ] || {installs}\n')
+
+
+def test_debian_packages_are_downloaded_again_with_new_lists(clone: Clone) -> None:
+    with_apt(clone, '! mkdir "$NOTES/failed" 2>/dev/null || exit 100')
     result = clone.run("test", PATH=clone.alone())
     assert (result.returncode, result.stderr) == (0, "")
     assert clone.paused() == ["3"]
     asked = (clone.notes / "apt").read_text().splitlines()
     assert asked == ["update ", "install chromium"] * 2
+
+
+def test_what_debian_does_not_have_is_asked_for_once_each_time(clone: Clone) -> None:
+    with_apt(clone, '{ echo "E: Unable to locate package chromium" >&2; exit 100; }')
+    for _ in range(2):
+        result = clone.run("test", PATH=clone.alone())
+        assert result.returncode == 0
+        assert "The browser test needs Chromium or Chrome" in result.stderr
+    assert clone.paused() == []
+    assert len((clone.notes / "apt").read_text().splitlines()) == 4
+
+
+def test_what_could_not_be_had_is_tried_once_by_those_who_come_later(clone: Clone) -> None:
+    with_apt(clone, "exit 100")
+    for paused in (["3", "10"], ["3", "10"]):
+        assert clone.run("test", PATH=clone.alone()).returncode == 0
+        assert clone.paused() == paused

@@ -50,6 +50,22 @@ async def test_one_that_is_there_is_known_at_once() -> None:
             encoder_named(encoders, "another")
 
 
+async def test_a_vector_is_expected_of_the_one_that_is_asked_for_it() -> None:
+    service = Switchable()
+    async with started(service) as (_, encoders):
+        expected = encoders.expect("hash-384", "a")
+        assert expected is not None
+        expected.encode()
+        await until(lambda: service.asked == 1)
+        assert len(await encoders["hash-384"].embed_query("a")) == 384
+        expected.leave()
+        assert service.asked == 1
+        assert encoders.expect("hash-384", "a") is None  # it is at hand
+        assert encoders.expect("another", "a") is None
+    async with started(absent()) as (_, encoders):
+        assert encoders.expect("hash-384", "a") is None
+
+
 async def test_until_it_comes_nobody_knows_which_portfolios_it_is_for() -> None:
     service = absent()
     async with started(service) as (encoder, encoders):

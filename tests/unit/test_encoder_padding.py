@@ -52,7 +52,7 @@ def test_runs_are_cut_for_two_lanes(
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 8])
-def test_lanes_have_every_text_once_and_no_run_that_is_not_worth_it(lanes: int) -> None:
+def test_lanes_have_every_text_once_and_hardly_more_runs_than_there_are(lanes: int) -> None:
     lengths = [6 + 7 * number % 40 for number in range(64)]
     runs = split(lengths, run_cost=64)
     parts = share(runs, lengths, 64, lanes)

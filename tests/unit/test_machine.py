@@ -29,9 +29,10 @@ def test_a_container_has_no_more_memory_than_its_limit(
     assert memory_mb(file) == min(memory_mb(tmp_path / "none"), most) > 0
 
 
-def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
+def test_threads_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quota = tmp_path / "none"
-    allowed = sorted(os.sched_getaffinity(0))
+    allowed = [1, 2, 5]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(allowed), raising=False)
     for number in allowed:
         folder = tmp_path / f"cpu{number}" / "topology"
         folder.mkdir(parents=True)
