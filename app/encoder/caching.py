@@ -56,7 +56,7 @@ class CachingEncoder:
     """
 
     def __init__(self, encoder: Encoder, cache: Cache, tracked: Tracked = nullcontext) -> None:
-        """`tracked` is entered for each question's vector."""
+        """`tracked` is entered for each question that is encoded."""
         self._encoder = encoder
         self._tracked = tracked
         self._cache = cache
@@ -83,14 +83,13 @@ class CachingEncoder:
 
     async def embed_query(self, text: str) -> Vector:
         """The vector of a question. Raises what the encoder raises; nothing is cached then."""
-        with self._tracked():
-            key = query_key(self.name, text)
-            packed = None if key in self._pending else self._local.get(key)
-            if packed is not None:
-                self._local.move_to_end(key)
-                self._statistics.local_hits += 1
-                return unpack(packed)
-            return unpack(await self._join(key, text))
+        key = query_key(self.name, text)
+        packed = None if key in self._pending else self._local.get(key)
+        if packed is not None:
+            self._local.move_to_end(key)
+            self._statistics.local_hits += 1
+            return unpack(packed)
+        return unpack(await self._join(key, text))
 
     def expect(self, text: str) -> "ExpectedVector | None":
         """Look up the vector of a question that `embed_query` may be asked for. It is encoded for
@@ -152,7 +151,8 @@ class CachingEncoder:
         [packed] = await self._cache.get_many([key])
         if packed is None or len(packed) != 2 * self.dimension:
             await finding.needed.wait()
-            packed = pack(await self._encoder.embed_query(text))
+            with self._tracked():
+                packed = pack(await self._encoder.embed_query(text))
             finding.encoded = True
             self._statistics.encoded += 1
             # For the other processes, which must not cost this question a round trip.

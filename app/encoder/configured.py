@@ -27,8 +27,8 @@ class ConfiguredEncoders(Mapping[str, Encoder]):
         tracked: Tracked = nullcontext,
         clients: Mapping[str, EncoderClient] = MappingProxyType({}),
     ) -> None:
-        """`tracked` is entered for each question's vector; `clients` are those of the encoders, as
-        far as they are elsewhere."""
+        """`tracked` is entered for each question that is encoded; `clients` are those of the
+        encoders, as far as they are elsewhere."""
         self._clients = clients
         self._awaited = awaited
         self._cache = cache

@@ -1,6 +1,8 @@
 """Query vectors are encoded once for all who ask, and never mixed or lost with a failure."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -196,3 +198,27 @@ async def test_a_failure_of_what_was_expected_is_not_remembered() -> None:
     expected.leave()
     assert len(await cached.embed_query("What is Atlas?")) == 384
     assert len(encoder.calls) == 2
+
+
+async def test_what_is_encoded_is_tracked_once_and_for_no_longer_than_that() -> None:
+    encoder, happened = Counting(), []
+    encoder.gate = asyncio.Event()
+
+    @contextmanager
+    def tracked() -> Iterator[None]:
+        happened.append("begin")
+        yield
+        happened.append("end")
+
+    cached = CachingEncoder(encoder, MemoryCache(), tracked)
+    expected = await expecting(cached)
+    assert happened == []
+    expected.encode()
+    askers = [asyncio.create_task(cached.embed_query("What is Atlas?")) for _ in range(3)]
+    await until(lambda: bool(encoder.calls))
+    assert happened == ["begin"]
+    encoder.gate.set()
+    await asyncio.gather(*askers)
+    expected.leave()
+    await cached.embed_query("What is Atlas?")
+    assert happened == ["begin", "end"]
