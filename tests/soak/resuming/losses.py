@@ -73,8 +73,15 @@ class Losses:
         return list(found)
 
     async def _take(self, key: bytes, how: str) -> set[int]:
-        """Take a piece away; the numbers of the events that were in it."""
-        entries = await self._entries(key)
+        """Take a piece away; the numbers of the events that were in it. Looking and taking are one
+        transaction: what is written in between would be gone, too, and nobody would know."""
+        async with self._redis.pipeline(transaction=True) as taking:
+            taking.xrange(key)
+            if how == "DEL":
+                taking.delete(key)
+            elif how == "XTRIM":
+                taking.xtrim(key, maxlen=1, approximate=False)
+            entries: Entries = (await taking.execute())[0]
         which = {
             "XDEL of one": [self._chance.choice(entries)],
             "XDEL of the first": entries[:1],
@@ -82,11 +89,7 @@ class Losses:
             "XTRIM": entries[:-1],
             "DEL": entries,
         }[how]
-        if how == "DEL":
-            await self._redis.delete(key)
-        elif how == "XTRIM":
-            await self._redis.xtrim(key, maxlen=1, approximate=False)
-        else:
+        if how.startswith("XDEL"):
             await self._redis.xdel(key, which[0][0])
         return {number for _, fields in which for number in _numbers(fields)}
 
