@@ -39,7 +39,7 @@ LONG_SECONDS = 0.025
 
 class ExportedBackend:
     """`app.encoder.backend.Backend` on an exported graph, which it loads. `libraries` are numpy and
-    tokenizers; `threads` are the cores that it uses, 0 for all. Raises ModelUnusable."""
+    tokenizers; `threads` 0 is one a core, or the runtime's choice. Raises ModelUnusable."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
 """Which texts of a batch go through the model together, so that little of its work is padding, and
-every core has some of it. Pure."""
+all lanes have some of it. Pure."""
 
 from collections.abc import Sequence
 
